@@ -1,0 +1,21 @@
+"""reauth-proxy: a local reverse proxy that keeps access tokens fresh.
+
+Start reading at :meth:`reauth_proxy.forward.forwarder.Forwarder.forward`: the whole product on one screen.
+Then, floor by floor (a room imports only from the rooms below it):
+
+=============  ==========================================================================
+``cli``        the commands; the only place that prints
+``server``     builds everything from a Config; start, reload, drain
+``demo``       the authorization server and API behind ``reauth-proxy demo``
+``config``     the model of the YAML file, and how it is read
+``telemetry``  logs
+``forward``    the main path: fields, framing, content for a replay, the proxy's own answers
+``upstream``   HTTP/1.1 connections to upstreams, and the pool that keeps them
+``stores``     where a session survives a restart
+``issuers``    token endpoints: one call in, one typed reply out
+``session``    tokens, the state machine, and the one refresh in flight
+``errors``     everything that can go wrong, as a tree
+=============  ==========================================================================
+"""
+
+__version__ = "0.1.0"

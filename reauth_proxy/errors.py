@@ -1,0 +1,132 @@
+"""Everything that can go wrong, as a tree.
+
+::
+
+    ReauthError
+    ├── ConfigError                 a mistake of the person who wrote the file: exit status 2
+    ├── StoreError                  a session could not be read from, or written to, its store
+    └── Refusal                     an answer that the proxy gives itself; knows its code and status
+        ├── BadRequest              400 bad_request
+        ├── LoggedOut               401 logged_out, with the logout signal
+        ├── MethodNotSupported      405 method_not_supported
+        ├── TransferCodingUnsupported  501 transfer_coding_unsupported
+        ├── UpstreamUnreachable     502 upstream_unreachable
+        ├── UpstreamMalformed       502 upstream_malformed
+        ├── TooManyParked           503 too_many_parked
+        ├── RefreshTimeout          503 refresh_timeout
+        ├── RefreshUnavailable      503 refresh_unavailable
+        ├── Draining                503 draining
+        └── UpstreamTimeout         504 upstream_timeout
+
+No error carries a secret, or text that a client or an upstream sent.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+LogoutReason = Literal["no_session", "refresh_denied", "refresh_unavailable", "signed_out"]
+
+
+class ReauthError(Exception):
+    """Base of every error that this program raises on purpose."""
+
+
+class ConfigError(ReauthError):
+    """The configuration cannot be used.
+
+    Args:
+        problems: one complete sentence each, with ``file:line: key:`` in front.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StoreError(ReauthError):
+    """A store could not be read or written; the text says where and why, never what."""
+
+
+class Refusal(ReauthError):
+    """An answer that the proxy gives instead of the upstream.
+
+    Args:
+        detail: one sentence for the person who reads the answer.
+        retry_after: seconds after which trying again makes sense, or None.
+    """
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    title: ClassVar[str]
+    #: RFC 9209 section 2.3 error type, for Proxy-Status.
+    proxy_error: ClassVar[str] = "http_request_error"
+    #: The connection to the client is closed after the answer.
+    closes: ClassVar[bool] = False
+
+    def __init__(self, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class BadRequest(Refusal):
+    code, status, title = "bad_request", 400, "Bad request"
+    closes = True
+
+
+class LoggedOut(Refusal):
+    """The session has ended, as far as this request can tell; carries the logout signal (RFC 6750 section 3)."""
+
+    code, status, title = "logged_out", 401, "Logged out"
+    proxy_error = "http_request_denied"
+
+    def __init__(self, reason: LogoutReason, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail, retry_after)
+        self.reason: LogoutReason = reason
+
+
+class MethodNotSupported(Refusal):
+    code, status, title = "method_not_supported", 405, "Method not supported"
+    closes = True
+
+
+class TransferCodingUnsupported(Refusal):
+    code, status, title = "transfer_coding_unsupported", 501, "Transfer coding not supported"
+    closes = True
+
+
+class UpstreamUnreachable(Refusal):
+    code, status, title = "upstream_unreachable", 502, "Upstream unreachable"
+    proxy_error = "destination_unavailable"
+
+
+class UpstreamMalformed(Refusal):
+    code, status, title = "upstream_malformed", 502, "Malformed answer from the upstream"
+    proxy_error = "http_protocol_error"
+
+
+class TooManyParked(Refusal):
+    code, status, title = "too_many_parked", 503, "Too many requests wait for a refresh"
+    proxy_error = "proxy_internal_response"
+
+
+class RefreshTimeout(Refusal):
+    code, status, title = "refresh_timeout", 503, "The refresh took too long"
+    proxy_error = "proxy_internal_response"
+
+
+class RefreshUnavailable(Refusal):
+    code, status, title = "refresh_unavailable", 503, "The token endpoint is unavailable"
+    proxy_error = "proxy_internal_response"
+
+
+class Draining(Refusal):
+    code, status, title = "draining", 503, "Shutting down"
+    proxy_error = "proxy_internal_response"
+    closes = True
+
+
+class UpstreamTimeout(Refusal):
+    code, status, title = "upstream_timeout", 504, "The upstream took too long"
+    proxy_error = "http_response_timeout"

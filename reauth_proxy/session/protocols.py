@@ -1,0 +1,48 @@
+"""What a session needs from outside, as protocols: a token endpoint and a store."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from reauth_proxy.session.tokens import Secret, StoredSession, TokenReply
+
+
+class TokenEndpoint(Protocol):
+    """One call in, one typed reply out (RFC 6749 section 6, or a hand-made API)."""
+
+    async def refresh(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+        """Exchange a refresh token for new tokens.
+
+        Never raises for anything that the network or the endpoint does: that is :class:`Unavailable`. Has no time
+        limit of its own: the session decides how long to wait and how long to listen. Cancellation is passed on.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the connections."""
+        ...
+
+
+class Store(Protocol):
+    """Where a session survives a restart."""
+
+    async def check(self) -> None:
+        """Raise StoreError, with the mend, if the store could not be written at a rotation."""
+        ...
+
+    async def load(self) -> StoredSession | None:
+        """Return what was saved last, None if nothing was. Raises StoreError."""
+        ...
+
+    async def save(self, session: StoredSession) -> None:
+        """Return only when the session is on stable storage. Raises StoreError."""
+        ...
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Hold off other processes around "reload, adopt if newer, refresh, save". Raises StoreError."""
+        ...
+
+    async def close(self) -> None:
+        """Release what the store holds open."""
+        ...

@@ -1,0 +1,155 @@
+"""What a session is made of, as plain data. Pure: no clock, no I/O, no logging.
+
+Times are of two kinds, and an :class:`Instant` holds both: monotonic seconds, which nobody can set, and
+wall-clock seconds, which go on while a laptop sleeps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Final
+
+_HIDDEN: Final = "Secret(…)"
+
+
+class Secret:
+    """A string that never shows itself: not in repr, str, format, pickles or comparisons' timing."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the hidden string; call it only where the secret goes on the wire or to its store."""
+        return self._value
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that tell two secrets apart and give neither away."""
+        return hashlib.sha256(b"reauth-proxy fingerprint\0" + self._value.encode()).hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return _HIDDEN
+
+    def __str__(self) -> str:
+        return _HIDDEN
+
+    def __format__(self, spec: str) -> str:
+        return _HIDDEN
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._value))
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment on both clocks, in seconds."""
+
+    monotonic: float
+    wall: float
+
+    def after(self, seconds: float) -> Instant:
+        """Return the moment that many seconds later."""
+        return Instant(self.monotonic + seconds, self.wall + seconds)
+
+    def reached(self, now: Instant) -> bool:
+        """Tell whether either clock of `now` says that this moment has come."""
+        return now.monotonic >= self.monotonic or now.wall >= self.wall
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """One access token of a session.
+
+    Attributes:
+        value: the token itself.
+        generation: grows by one with every access token issued to the session.
+        expires: when it must no longer be sent; None where the token endpoint did not say.
+        renew: when a refresh behind the scenes is due (start of the `ahead` window); None as above.
+    """
+
+    value: Secret
+    generation: int
+    expires: Instant | None
+    renew: Instant | None
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """The token endpoint issued tokens (RFC 6749 section 5.1).
+
+    Attributes:
+        refresh_token: the rotated refresh token; None keeps the present one (section 6).
+        lifetime: seconds from the answer's arrival until the access token expires; None where unknown.
+    """
+
+    access_token: Secret
+    refresh_token: Secret | None
+    lifetime: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The refresh token is no good any more (RFC 6749 section 5.2 invalid_grant, a denied status, no usable token).
+
+    Attributes:
+        error: a short code, such as ``invalid_grant`` or ``status_401``; safe to log.
+    """
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """No verdict on the refresh token could be had.
+
+    Attributes:
+        cause: what happened, for people; holds nothing that the endpoint sent.
+        retry_after: seconds that the endpoint asked us to wait (RFC 9110 section 10.2.3), or None.
+        misconfigured: trying again cannot help until somebody mends the configuration (invalid_client and the like).
+        broken: the connection broke after the request may have been sent; to be repeated promptly, because the answer
+            with a rotated token may have been lost.
+    """
+
+    cause: str
+    retry_after: float | None = None
+    misconfigured: bool = False
+    broken: bool = False
+
+
+TokenReply = Issued | Denied | Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """What a store keeps of a session.
+
+    Attributes:
+        refresh_token: None once signed out.
+        access_token: the newest one, so that a restart or another process need not refresh.
+        expires_at: wall-clock expiry of `access_token` in epoch seconds, or None where unknown.
+        generation: of `access_token`; 0 before the first.
+        configured: fingerprint of the configured refresh token that was in force at the save, or None. A different
+            one in the config now means that somebody configured a new token, which then wins over the stored one.
+        signed_out: the reason of the sign-out, or None.
+    """
+
+    refresh_token: Secret | None
+    access_token: Secret | None = None
+    expires_at: float | None = None
+    generation: int = 0
+    configured: str | None = None
+    signed_out: str | None = None
