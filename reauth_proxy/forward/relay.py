@@ -1,0 +1,130 @@
+"""An upstream's answer on its way to the client: framed, streamed with back-pressure, and never made to look whole."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from reauth_proxy.errors import Refusal
+from reauth_proxy.forward.content import LAST_CHUNK, as_chunk
+from reauth_proxy.forward.route import Response
+
+_STATUS_LINES: Final[dict[tuple[int, bytes], bytes]] = {
+    (status.value, status.phrase.encode()): f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in HTTPStatus
+}
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_CLOSE: Final = b"Connection: close\r\n"
+_KEEP_ALIVE_1_0: Final = b"Connection: keep-alive\r\n"
+
+
+class Sent(web.StreamResponse):
+    """Tells aiohttp's server that the answer has been written already, and whether the connection stays open."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._stays_open = keep_alive
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._stays_open
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write nothing."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Write nothing."""
+
+
+#: The connection stays open for the next request / is closed.
+OPEN: Final = Sent(keep_alive=True)
+CLOSED: Final = Sent(keep_alive=False)
+
+
+class ClientGone(ConnectionError):
+    """The client closed its connection; there is nobody to answer."""
+
+
+def write(request: web.BaseRequest, data: bytes) -> None:
+    """Write to the client.
+
+    Raises:
+        ClientGone: it has left.
+    """
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ClientGone("the client closed its connection")
+    transport.write(data)
+
+
+async def relay(
+    request: web.BaseRequest, response: Response, lines: list[bytes], *, keep_alive: bool
+) -> tuple[int, bool]:
+    """Pass an answer on to the client.
+
+    Args:
+        lines: the field lines that it gets.
+        keep_alive: whether the client's connection may stay open.
+
+    Returns:
+        How many bytes of content were passed on, and whether the connection stays open.
+
+    Raises:
+        Refusal: the upstream broke off; the client's connection has been aborted.
+        ClientGone, asyncio.CancelledError: the client left; the upstream's connection has been closed.
+    """
+    try:
+        return await _relay(request, response, lines, keep_alive=keep_alive)
+    except BaseException as error:
+        if response.connection is not None:
+            response.connection.close()
+        if isinstance(error, Refusal) and request.transport is not None:
+            # A reset, or a missing last chunk: half an answer must not look like a whole one.
+            request.transport.abort()
+        raise
+
+
+async def _relay(
+    request: web.BaseRequest, response: Response, lines: list[bytes], *, keep_alive: bool
+) -> tuple[int, bool]:
+    old_client = request.version < (1, 1)
+    chunked = response.length is None and not response.bodiless
+    if chunked and old_client:
+        chunked = keep_alive = False  # the content ends with the connection
+    if chunked:
+        lines.append(_CHUNKED)
+    if not keep_alive:
+        lines.append(_CLOSE)
+    elif old_client:
+        lines.append(_KEEP_ALIVE_1_0)
+    lines.append(b"\r\n")
+    key = (response.status, response.reason)
+    head = (_STATUS_LINES.get(key) or b"HTTP/1.1 %d %b\r\n" % key) + b"".join(lines)
+    connection = response.connection
+    if connection is None:
+        body = response.body
+        if chunked:
+            body = as_chunk(body) + LAST_CHUNK if body else LAST_CHUNK
+        write(request, head + body)
+        if request.protocol.writing_paused:
+            await request.writer.drain()
+        return len(response.body), keep_alive
+    size = 0
+    data = connection.take_body()
+    while True:
+        if data:
+            size += len(data)
+            head += as_chunk(data) if chunked else data
+        if head:
+            write(request, head)
+            head = b""
+            if request.protocol.writing_paused:
+                await request.writer.drain()
+        data = await connection.read()
+        if not data:
+            break
+    if chunked:
+        write(request, LAST_CHUNK)
+    return size, keep_alive

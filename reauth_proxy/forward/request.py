@@ -1,0 +1,99 @@
+"""A client's request as it will be sent upstream: judged and filtered once, headed anew for each try."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import web
+
+from reauth_proxy.errors import BadRequest, TransferCodingUnsupported
+from reauth_proxy.forward import framing
+from reauth_proxy.forward.fields import RequestRules
+from reauth_proxy.forward.route import Route
+from reauth_proxy.session.tokens import AccessToken
+
+_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_EXPECT: Final = b"Expect: 100-continue\r\n"
+
+
+@lru_cache(maxsize=1024)
+def _forwarded(peer: str | None, host: bytes | None, old: bool) -> bytes:
+    """Return what this hop adds: X-Forwarded-* and Via (RFC 9110 section 7.6.3)."""
+    lines = []
+    if peer:
+        lines.append(b"X-Forwarded-For: " + peer.encode())
+    if host:
+        lines.append(b"X-Forwarded-Host: " + host)
+    lines.append(b"X-Forwarded-Proto: http")
+    lines.append(b"Via: 1.0 reauth-proxy" if old else b"Via: 1.1 reauth-proxy")
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+@lru_cache(maxsize=64)
+def _authorization(token: AccessToken) -> bytes:
+    return f"Authorization: Bearer {token.value.reveal()}\r\n".encode("ascii")
+
+
+class ClientRequest:
+    """What of a request goes upstream, whatever the token.
+
+    Attributes:
+        target: in origin-form, byte for byte.
+        length: its Content-Length, or None; `chunked`: it comes in the chunked coding.
+        expects: the client waits for 100 Continue before it sends its content (RFC 9110 section 10.1.1).
+        keep_alive: the client's connection may stay open afterwards.
+        id: the client's X-Request-Id where it is a sane one; the caller makes one otherwise.
+    """
+
+    __slots__ = ("_tail", "chunked", "expects", "given_id", "keep_alive", "length", "method", "target")
+
+    def __init__(self, request: web.BaseRequest, rules: RequestRules) -> None:
+        """Judge and filter a request.
+
+        Raises:
+            BadRequest, MethodNotSupported, TransferCodingUnsupported: it is refused.
+        """
+        # aiohttp's own attribute: `request.headers` and friends build what we never look at.
+        message = request._message
+        self.method = message.method
+        framing.check_method(self.method)
+        found = rules.filter(message.raw_headers)
+        self.target = framing.origin_form(message.path.encode("utf-8", "surrogateescape"), found.host)
+        old = message.version < (1, 1)
+        self.chunked = message.chunked
+        self.length: int | None = None
+        lines = found.lines
+        if found.coding is not None:
+            if old:
+                raise BadRequest("An HTTP/1.0 request must not have a transfer coding.")
+            if found.coding.strip().lower() != b"chunked":
+                raise TransferCodingUnsupported("The only transfer coding supported is chunked.")
+            lines.append(_CHUNKED)
+        elif found.length is not None:
+            self.length = int(found.length)
+        self.expects = not old and found.expect is not None and found.expect.lower() == b"100-continue"
+        self.keep_alive = not message.should_close
+        self.given_id = found.request_id
+        peer = request.protocol.peername
+        lines.append(_forwarded(peer[0] if isinstance(peer, tuple) else None, found.host, old))
+        self._tail = b"".join(lines)
+
+    def head(self, route: Route, request_id: bytes, token: AccessToken | None, *, expect: bool = False) -> bytes:
+        """Return the request's header section for one try."""
+        return b"".join(
+            (
+                self.method.encode(),
+                b" ",
+                route.base,
+                self.target,
+                route.constant,
+                self._tail,
+                b"X-Request-Id: ",
+                request_id,
+                b"\r\n",
+                b"" if token is None else _authorization(token),
+                _EXPECT if expect else b"",
+                b"\r\n",
+            )
+        )

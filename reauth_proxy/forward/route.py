@@ -1,0 +1,123 @@
+"""Where requests go: an upstream, its connections, and the session whose token they bring."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from reauth_proxy.forward.fields import challenges
+from reauth_proxy.session.challenge import rejects
+from reauth_proxy.session.refresher import Session
+from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.pool import Pool
+
+#: Methods that may be sent again after a lost connection (RFC 9110 section 9.2.2).
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "SEARCH", "QUERY"})
+
+_TRAILING_SLASHES: Final = re.compile(r"/+$")
+
+
+@dataclass(slots=True)
+class Response:
+    """The header section of an upstream's answer, and its content or where that comes from.
+
+    Attributes:
+        body: content that is already here.
+        connection: what the rest comes from; None where `body` is all.
+    """
+
+    status: int
+    reason: bytes
+    fields: list[tuple[bytes, bytes]]
+    length: int | None
+    bodiless: bool
+    body: bytes
+    connection: Connection | None
+
+
+@dataclass(slots=True)
+class Route:
+    """One upstream as requests see it.
+
+    Args:
+        pool: its connections.
+        session: whose token goes into Authorization.
+        base: path in front of each target, without a trailing slash.
+        authority: the Host field's value.
+        statuses: upstream answers that mean that the token was rejected.
+        response_timeout: seconds until the upstream's header section must have arrived.
+    """
+
+    pool: Pool
+    session: Session
+    base: bytes
+    authority: bytes
+    statuses: frozenset[int]
+    response_timeout: float
+    #: What never changes in a request's head.
+    constant: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.constant = b" HTTP/1.1\r\nHost: " + self.authority + b"\r\n"
+
+    async def exchange(self, data: bytes, method: str, *, replayable: bool) -> Response:
+        """Send a request that is here as a whole, and return the answer's head.
+
+        A kept-alive connection that the upstream closed before one byte of an answer is replaced by a new one where
+        the method allows it (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+
+        Raises:
+            UpstreamUnreachable, UpstreamMalformed, UpstreamTimeout.
+        """
+        pool = self.pool
+        connection = pool.take() or await pool.acquire()
+        while True:
+            try:
+                connection.begin(data, head=method == "HEAD")
+                connection.start_clock(self.response_timeout)
+                await connection.response()
+            except ConnectionBroken as broken:
+                connection.close()
+                stale = broken.untouched and connection.exchanges > 1
+                if not (stale and replayable and method in IDEMPOTENT):
+                    raise
+                connection = await pool.dial()
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return self.received(connection)
+
+    def received(self, connection: Connection) -> Response:
+        """Turn a connection whose header section arrived into a Response; one that is whole goes back to the pool."""
+        response = Response(
+            connection.status,
+            connection.reason,
+            connection.fields,
+            connection.length,
+            connection.bodiless,
+            connection.take_body() if connection.complete else b"",
+            connection,
+        )
+        if connection.complete:
+            response.connection = None
+            self.pool.release(connection)
+        return response
+
+    def rejects(self, response: Response) -> bool:
+        """Tell whether an answer means that the token was rejected."""
+        return response.status in self.statuses and rejects(
+            response.status, challenges(response.fields), self.statuses
+        )
+
+    def discard(self, response: Response) -> None:
+        """Give up an answer that nobody will read."""
+        if response.connection is not None:
+            response.connection.close()
+            response.connection = None
+
+
+def base_path(path: str) -> bytes:
+    """Return an upstream's base path as it stands in front of targets: "/v2/" becomes b"/v2", "/" becomes b""."""
+    return _TRAILING_SLASHES.sub("", path).encode()

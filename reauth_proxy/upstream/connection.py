@@ -1,0 +1,383 @@
+"""One HTTP/1.1 connection to an upstream (RFC 9112), on httptools' parser.
+
+A connection carries one exchange at a time: :meth:`Connection.begin` writes a request, :meth:`Connection.response`
+waits for the header section, :meth:`Connection.read` takes content as it comes. Whoever holds the connection hands it
+back to its pool when the message is complete, or closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Final
+
+import httptools
+
+from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
+
+#: Unread response content at which the upstream is told to wait, in bytes.
+HIGH_WATER: Final = 256 * 1024
+#: Bounds of an upstream's header section: bytes, fields, and 1xx responses before the final one.
+MAX_HEAD_BYTES: Final = 256 * 1024
+MAX_HEAD_FIELDS: Final = 512
+MAX_INFORMATIONAL: Final = 32
+
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class ConnectionBroken(UpstreamUnreachable):
+    """The upstream closed or reset the connection before its message was whole.
+
+    Attributes:
+        untouched: not one byte of an answer had come (RFC 9110 section 9.2.2 decides what that allows).
+    """
+
+    def __init__(self, detail: str, *, untouched: bool) -> None:
+        super().__init__(detail)
+        self.untouched = untouched
+
+
+class Connection(asyncio.Protocol):
+    """A transport, a parser, and the response that is being received.
+
+    Attributes:
+        status, reason, fields: the final response's header section, once :meth:`response` returned.
+        length: its Content-Length, or None; `bodiless`: it has no content whatever its fields say.
+        complete: every byte of the message has been received.
+        reusable: the connection may carry another exchange after this one.
+        exchanges: how many were begun; more than one means a kept-alive connection.
+        continued: the upstream said 100 Continue.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_closing",
+        "_drain_waiter",
+        "_error",
+        "_expect_none",
+        "_head_size",
+        "_informational",
+        "_loop",
+        "_on_lost",
+        "_parser",
+        "_receiving",
+        "_timer",
+        "_touched",
+        "_until_close",
+        "_waiter",
+        "_writing_paused",
+        "bodiless",
+        "complete",
+        "continued",
+        "exchanges",
+        "fields",
+        "head_done",
+        "idle_since",
+        "length",
+        "reading_paused",
+        "reason",
+        "reusable",
+        "status",
+        "transport",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None]) -> None:
+        self._loop = loop
+        self._on_lost = on_lost  # the pool forgets us
+        self.transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._waiter: asyncio.Future[None] | None = None  # the one reader
+        self._drain_waiter: asyncio.Future[None] | None = None  # the one writer
+        self._timer: asyncio.TimerHandle | None = None  # how long the header section may take
+        self._writing_paused = False
+        self.reading_paused = False
+        self._closing = False
+        self.exchanges = 0
+        self.idle_since = 0.0
+        self._receiving = False
+        self._reset(expect_none=False)
+
+    def _reset(self, *, expect_none: bool) -> None:
+        self.status = 0
+        self.reason = b""
+        self.fields: Fields = []
+        self.length: int | None = None
+        self.bodiless = False
+        self.head_done = False
+        self.complete = False
+        self.reusable = False
+        self.continued = False
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._error: Exception | None = None
+        self._expect_none = expect_none
+        self._head_size = 0
+        self._informational = 0
+        self._touched = False
+        self._until_close = False
+
+    # -- what the forwarder calls ------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        return self._closing or self.transport is None or self.transport.is_closing()
+
+    def begin(self, data: bytes, *, head: bool) -> None:
+        """Start an exchange by writing `data`; `head` says that the method is HEAD, so no content will come."""
+        transport = self.transport
+        if transport is None or self._closing:
+            raise ConnectionBroken("The upstream closed the connection.", untouched=True)
+        self._reset(expect_none=head)
+        self._receiving = True
+        self.exchanges += 1
+        transport.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Send more content."""
+        if self.transport is None or self._closing:
+            raise self._error or ConnectionBroken("The upstream closed the connection.", untouched=not self._touched)
+        self.transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the upstream takes more content."""
+        if self._writing_paused and self.transport is not None:
+            self._drain_waiter = self._loop.create_future()
+            try:
+                await self._drain_waiter
+            finally:
+                self._drain_waiter = None
+
+    def start_clock(self, timeout: float) -> None:
+        """Give the upstream `timeout` seconds for its header section, counted from now."""
+        self._timer = self._loop.call_later(timeout, self._time_out)
+
+    async def response(self) -> None:
+        """Wait until the final header section has arrived.
+
+        Raises:
+            UpstreamTimeout, UpstreamMalformed, ConnectionBroken: the connection is closed then.
+        """
+        try:
+            while not self.head_done:
+                if self._error is not None:
+                    raise self._error
+                await self._progress()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def fail(self, error: Exception) -> None:
+        """Close, and let whoever waits for the response have `error`."""
+        if not self.complete:
+            self._fail(error)
+
+    async def await_continue(self, timeout: float) -> None:
+        """Wait for 100 Continue, a final header section, or the end of `timeout` seconds, whichever comes first."""
+        timer = self._loop.call_later(timeout, self._wake)
+        try:
+            if not (self.continued or self.head_done or self._error):
+                await self._progress()
+        finally:
+            timer.cancel()
+
+    async def read(self) -> bytes:
+        """Return the content that has arrived since the last call, waiting for some; b"" at the end of the message.
+
+        Raises:
+            UpstreamMalformed, ConnectionBroken: the message is not whole and never will be.
+        """
+        while not self._body:
+            if self.complete:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._progress()
+        body = self._body
+        data = body[0] if len(body) == 1 else b"".join(body)
+        self._body = []
+        self._body_size = 0
+        if self.reading_paused:
+            self.reading_paused = False
+            if self.transport is not None and not self._closing:
+                self.transport.resume_reading()
+        return data
+
+    def take_body(self) -> bytes:
+        """Return the content received so far without waiting."""
+        body = self._body
+        if not body:
+            return b""
+        self._body = []
+        self._body_size = 0
+        return body[0] if len(body) == 1 else b"".join(body)
+
+    def close(self) -> None:
+        """Close at once; nothing more is sent or delivered."""
+        self._closing = True
+        self._receiving = False
+        if self.transport is not None:
+            self.transport.abort()
+
+    async def _progress(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+        self.close()
+        self._wake()
+        self._release_writer()
+
+    def _time_out(self) -> None:
+        if not self.head_done:
+            self._fail(UpstreamTimeout("The upstream did not answer in time."))
+
+    # -- asyncio.Protocol --------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self._parser = httptools.HttpResponseParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._receiving or self.complete:
+            # Bytes after the end of a response, or before a request: never given to the next request.
+            self.reusable = False
+            self.close()
+            return
+        self._touched = True
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpResponseParser(self)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(UpstreamMalformed("The upstream switched protocols without being asked."))
+        except httptools.HttpParserError:
+            # Includes what our own callbacks below raise. An answer that was whole already stays whole.
+            if self.complete:
+                self.reusable = False
+                self.close()
+            else:
+                self._fail(UpstreamMalformed("The upstream's answer is not valid HTTP/1.1."))
+        else:
+            if not self.head_done:
+                self._head_size += len(data)
+                if self._head_size > MAX_HEAD_BYTES:
+                    self._fail(UpstreamMalformed("The upstream's header section is too long."))
+                    return
+                if not self.continued:
+                    return
+            if self._body_size > HIGH_WATER and not self.reading_paused and not self.complete:
+                self.reading_paused = True
+                assert self.transport is not None
+                self.transport.pause_reading()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        self.transport = None
+        if self._receiving and not self.complete and self._error is None:
+            if self._until_close and exc is None:
+                self.complete = True  # RFC 9112 section 6.3 rule 8: ends with the connection
+            else:
+                what = "in the middle of its answer" if self._touched else "without an answer"
+                self._error = ConnectionBroken(
+                    f"The upstream closed the connection {what}.", untouched=not self._touched
+                )
+        self._wake()
+        self._release_writer()
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        self._release_writer()
+
+    def _release_writer(self) -> None:
+        if self._drain_waiter is not None and not self._drain_waiter.done():
+            self._drain_waiter.set_result(None)
+
+    # -- httptools callbacks -----------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise httptools.HttpParserError("a response that nobody asked for")
+        self.fields = []
+        self.reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+        if len(self.fields) > MAX_HEAD_FIELDS:
+            raise httptools.HttpParserError("too many fields")
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if status < 200:
+            self._on_informational(status)
+            return
+        if _CONTROLS.search(self.reason):
+            raise httptools.HttpParserError("control characters in the reason phrase")
+        self.status = status
+        self.reusable = parser.should_keep_alive()
+        coding: bytes | None = None
+        for name, value in self.fields:
+            size = len(name)
+            if size == 14 and name.lower() == b"content-length":
+                self.length = int(value)
+            elif size == 17 and name.lower() == b"transfer-encoding":
+                coding = value if coding is None else coding + b"," + value
+        self.head_done = True
+        if self._expect_none or status in (204, 304):
+            self.bodiless = True
+            if self._expect_none:
+                # llhttp cannot know that it answers a HEAD and would wait for content: it gets a successor.
+                self._parser = None
+                self.complete = True
+        elif coding is not None:
+            if coding.strip().lower() != b"chunked":
+                raise httptools.HttpParserError("a transfer coding other than chunked")
+        elif self.length is None:
+            self._until_close = True
+
+    def _on_informational(self, status: int) -> None:
+        self._informational += 1
+        if status == 101 or self._informational > MAX_INFORMATIONAL:
+            raise httptools.HttpParserError("an unwanted 1xx response")
+        if status == 100:
+            self.continued = True
+
+    def on_body(self, data: bytes) -> None:
+        if self.complete:
+            raise httptools.HttpParserError("content in the answer to a HEAD")
+        self._body.append(data)
+        self._body_size += len(data)
+
+    def on_message_complete(self) -> None:
+        if self.head_done:
+            self.complete = True
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "receiving" if self._receiving and not self.complete else "idle"
+        return f"<Connection {state} exchanges={self.exchanges} status={self.status}>"
