@@ -53,13 +53,9 @@ def fields(refusal: Refusal) -> list[tuple[str, str]]:
     """Return the fields of an answer, in the order in which they are sent."""
     found: list[tuple[str, str]] = []
     if isinstance(refusal, LoggedOut):
-        found.append(
-            ("WWW-Authenticate", f'Bearer error="invalid_token", error_description={_quoted(refusal.detail)}')
-        )
+        found.append(("WWW-Authenticate", f'Bearer error="invalid_token", error_description={_quoted(refusal.detail)}'))
         found.append(("Reauth-Signal", f"logout;reason={refusal.reason}"))
-    found.append(
-        ("Proxy-Status", f"reauth-proxy; error={refusal.proxy_error}; details={_quoted(refusal.detail)}")
-    )
+    found.append(("Proxy-Status", f"reauth-proxy; error={refusal.proxy_error}; details={_quoted(refusal.detail)}"))
     if refusal.retry_after is not None:
         found.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after)))))
     found.append(("Cache-Control", "no-store"))

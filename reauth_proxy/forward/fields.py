@@ -39,9 +39,7 @@ class _Table:
 
     __slots__ = ("_dropped", "_prefixes", "_special", "known")
 
-    def __init__(
-        self, special: Mapping[bytes, int], dropped: Iterable[bytes], prefixes: tuple[bytes, ...]
-    ) -> None:
+    def __init__(self, special: Mapping[bytes, int], dropped: Iterable[bytes], prefixes: tuple[bytes, ...]) -> None:
         self._special = dict(special)
         self._dropped = frozenset(dropped)
         self._prefixes = prefixes

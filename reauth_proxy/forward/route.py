@@ -107,9 +107,7 @@ class Route:
 
     def rejects(self, response: Response) -> bool:
         """Tell whether an answer means that the token was rejected."""
-        return response.status in self.statuses and rejects(
-            response.status, challenges(response.fields), self.statuses
-        )
+        return response.status in self.statuses and rejects(response.status, challenges(response.fields), self.statuses)
 
     def discard(self, response: Response) -> None:
         """Give up an answer that nobody will read."""

@@ -27,9 +27,7 @@ class Upload:
         client_expects: so did the client; it is told to go on when the upstream is.
     """
 
-    def __init__(
-        self, request: web.BaseRequest, content: Streamed, *, expect: bool, client_expects: bool
-    ) -> None:
+    def __init__(self, request: web.BaseRequest, content: Streamed, *, expect: bool, client_expects: bool) -> None:
         self._request = request
         self._content = content
         self._expect = expect

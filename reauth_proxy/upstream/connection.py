@@ -348,7 +348,6 @@ class Connection(asyncio.Protocol):
                 self.length = int(value)
             elif size == 17 and name.lower() == b"transfer-encoding":
                 coding = value if coding is None else coding + b"," + value
-        self.head_done = True
         if self._expect_none or status in (204, 304):
             self.bodiless = True
             if self._expect_none:
@@ -360,6 +359,7 @@ class Connection(asyncio.Protocol):
                 raise httptools.HttpParserError("a transfer coding other than chunked")
         elif self.length is None:
             self._until_close = True
+        self.head_done = True
 
     def _on_informational(self, status: int) -> None:
         self._informational += 1
