@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         "_body",
         "_body_size",
         "_closing",
+        "_continue_waiter",
         "_drain_waiter",
         "_error",
         "_expect_none",
@@ -92,6 +93,7 @@ class Connection(asyncio.Protocol):
         self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None  # the one reader
         self._drain_waiter: asyncio.Future[None] | None = None  # the one writer
+        self._continue_waiter: asyncio.Future[None] | None = None  # the same, before it starts
         self._timer: asyncio.TimerHandle | None = None  # how long the header section may take
         self._writing_paused = False
         self.reading_paused = False
@@ -178,12 +180,15 @@ class Connection(asyncio.Protocol):
 
     async def await_continue(self, timeout: float) -> None:
         """Wait for 100 Continue, a final header section, or the end of `timeout` seconds, whichever comes first."""
-        timer = self._loop.call_later(timeout, self._wake)
+        if self.continued or self.head_done or self._error or self.closed:
+            return
+        self._continue_waiter = self._loop.create_future()
+        timer = self._loop.call_later(timeout, self._go_on)
         try:
-            if not (self.continued or self.head_done or self._error):
-                await self._progress()
+            await self._continue_waiter
         finally:
             timer.cancel()
+            self._continue_waiter = None
 
     async def read(self) -> bytes:
         """Return the content that has arrived since the last call, waiting for some; b"" at the end of the message.
@@ -230,9 +235,15 @@ class Connection(asyncio.Protocol):
         finally:
             self._waiter = None
 
+    def _go_on(self) -> None:
+        """Wake the uploader that waits for 100 Continue."""
+        if self._continue_waiter is not None and not self._continue_waiter.done():
+            self._continue_waiter.set_result(None)
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        self._go_on()
 
     def _fail(self, error: Exception) -> None:
         if self._error is None:
@@ -278,15 +289,14 @@ class Connection(asyncio.Protocol):
                 if self._head_size > MAX_HEAD_BYTES:
                     self._fail(UpstreamMalformed("The upstream's header section is too long."))
                     return
-                if not self.continued:
-                    return
+                if self.continued:
+                    self._go_on()
+                return
             if self._body_size > HIGH_WATER and not self.reading_paused and not self.complete:
                 self.reading_paused = True
                 assert self.transport is not None
                 self.transport.pause_reading()
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True

@@ -1,0 +1,116 @@
+"""The forwarding path between a raw client and a raw upstream, with a session that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
+from reauth_proxy.forward.forwarder import Forwarder
+from reauth_proxy.forward.listener import FrontServer
+from reauth_proxy.forward.route import Route
+from reauth_proxy.session.tokens import AccessToken, Secret
+from reauth_proxy.upstream.dial import Origin
+from reauth_proxy.upstream.pool import Pool
+from tests.upstream.peers import RawPeer, raw_peer
+
+
+def token(generation: int) -> AccessToken:
+    return AccessToken(Secret(f"CANARY-{generation}"), generation, None, None)
+
+
+class ScriptedSession:
+    """Gives the tokens it was told to give; an exception among them is raised."""
+
+    def __init__(self) -> None:
+        self.current: AccessToken | None = token(1)
+        self.asked: list[bool] = []
+        self.replaced: list[int] = []
+        self.newer: AccessToken | BaseException | None = token(2)
+
+    def usable(self) -> AccessToken | None:
+        return self.current
+
+    async def token(self, *, fresh: bool = False) -> AccessToken | None:
+        self.asked.append(fresh)
+        return self.current
+
+    async def replace(self, sent_generation: int) -> AccessToken | None:
+        self.replaced.append(sent_generation)
+        if isinstance(self.newer, BaseException):
+            raise self.newer
+        return self.newer
+
+
+class Lines(list[dict[str, Any]]):
+    """An access log that keeps its lines."""
+
+    enabled = True
+
+    def finished(self, *values: Any) -> None:
+        names = ("request_id", "method", "path", "status", "duration", "generation", "outcome", "bytes_out")
+        self.append(dict(zip(names, values, strict=True)))
+
+
+class Bench:
+    """What a test holds in its hands."""
+
+    def __init__(self, peer: RawPeer, forwarder: Forwarder, session: ScriptedSession, lines: Lines, port: int) -> None:
+        self.peer = peer
+        self.forwarder = forwarder
+        self.session = session
+        self.log = lines
+        self.port = port
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def client(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, and send `data`."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=16 * 1024 * 1024)
+        self.writers.append(writer)
+        writer.write(data)
+        return reader, writer
+
+    async def upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return the next connection that the proxy made."""
+        end = await self.peer.accepted.get()
+        self.writers.append(end[1])
+        return end
+
+
+@asynccontextmanager
+async def bench(*, keep: int = 1024, response_timeout: float = 5.0) -> AsyncIterator[Bench]:
+    """Run the forwarding path; it ends with every request ended and every connection closed."""
+    async with raw_peer() as peer:
+        session = ScriptedSession()
+        lines = Lines()
+        pool = Pool(Origin("127.0.0.1", peer.port), 5)
+        route = Route(pool, session, b"/base", b"api.example", frozenset({401}), response_timeout)  # type: ignore[arg-type]
+        numbers = iter(range(1, 1_000_000))
+        forwarder = Forwarder(
+            route,
+            request_rules=RequestRules(FieldChanges()),
+            response_rules=ResponseRules(FieldChanges()),
+            keep=keep,
+            access=lines,
+            request_id=lambda given: given.decode() if given else f"id-{next(numbers)}",
+        )
+        front = FrontServer(forwarder.handle, keepalive_timeout=75)
+        server = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
+        held = Bench(peer, forwarder, session, lines, server.sockets[0].getsockname()[1])
+        try:
+            yield held
+        finally:
+            server.close()
+            for writer in held.writers:
+                writer.close()
+            await front.shutdown(1)
+            pool.close()
+            while pool.open or forwarder.active:
+                await asyncio.sleep(0)
+
+
+async def head(reader: asyncio.StreamReader) -> bytes:
+    """Read one header section."""
+    return await reader.readuntil(b"\r\n\r\n")
