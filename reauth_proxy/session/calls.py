@@ -1,0 +1,73 @@
+"""Calls to the token endpoint, each in a task of its own, at most one per refresh token."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from pathlib import Path
+
+import structlog
+
+from reauth_proxy.session.protocols import TokenEndpoint
+from reauth_proxy.session.tokens import Secret, TokenReply, Unavailable
+
+_log = structlog.get_logger()
+
+
+class Calls:
+    """The calls that run now.
+
+    Whoever waits for a call may leave it; the call goes on until its limit. Whoever needs the same refresh token while
+    it runs joins it: two calls with one rotating token are what reuse detection punishes.
+
+    Args:
+        name: of the credential, for the log.
+        limit: seconds after which a call is hung up on.
+    """
+
+    def __init__(self, name: str, endpoint: TokenEndpoint, limit: float) -> None:
+        self._name = name
+        self._endpoint = endpoint
+        self._limit = limit
+        self._running: dict[Secret, asyncio.Task[TokenReply]] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def join(self, refresh_token: Secret, access_token: Secret | None) -> asyncio.Task[TokenReply]:
+        """Return the running call with this refresh token, started now if there was none.
+
+        The task never raises; only :meth:`close` cancels it. Wait for it with asyncio.wait, which does not pass a
+        cancellation on.
+        """
+        task = self._running.get(refresh_token)
+        if task is None:
+            task = self._running[refresh_token] = asyncio.create_task(self._call(refresh_token, access_token))
+        return task
+
+    async def close(self) -> None:
+        """Hang up on every call."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _call(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+        try:
+            async with asyncio.timeout(self._limit):
+                return await self._endpoint.refresh(refresh_token, access_token)
+        except TimeoutError:
+            return Unavailable(f"no answer within {self._limit:g} s; hung up")
+        except Exception as error:
+            _log.error("refresh.failed", credential=self._name, **where(error))
+            return Unavailable("an unexpected error in this program; the log says where")
+        finally:
+            del self._running[refresh_token]
+
+
+def where(error: BaseException) -> dict[str, str]:
+    """Return kind and place of an unexpected error, without its text, which might hold a secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
+    return {"error": type(error).__name__, "at": place}

@@ -1,0 +1,270 @@
+"""One refresh, from the first call to its verdict: reload, adopt or call, save, publish; retry while unavailable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+import structlog
+
+from reauth_proxy.errors import StoreError
+from reauth_proxy.session.book import Book
+from reauth_proxy.session.calls import Calls, where
+from reauth_proxy.session.ledger import Ledger
+from reauth_proxy.session.schedule import LONGEST_RETRY_AFTER, backoff
+from reauth_proxy.session.state import BackOff, SignedOut
+from reauth_proxy.session.tokens import (
+    AccessToken,
+    Instant,
+    Issued,
+    Secret,
+    StoredSession,
+    TokenReply,
+    Unavailable,
+)
+
+_log = structlog.get_logger()
+
+#: What those who wait for a refresh are told.
+Verdict = AccessToken | SignedOut | BackOff
+Cause = Literal["rejected", "expired", "renewal"]
+
+
+class Flight:
+    """The one refresh of a session. Runs in a task of the session's own, so no request that leaves can stop it.
+
+    Args:
+        cause: what asked for it.
+        settle: called once with the verdict when it is known, before anybody wakes; called once before that with a
+            BackOff if the refresh is given up while its last call is still listened to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cause: Cause,
+        book: Book,
+        ledger: Ledger,
+        calls: Calls,
+        clock: Callable[[], Instant],
+        random: Callable[[], float],
+        settle: Callable[[Verdict], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._name = name
+        self._cause = cause
+        self._book = book
+        self._ledger = ledger
+        self._calls = calls
+        self._clock = clock
+        self._random = random
+        self._settle = settle
+        self._superseded = loop.create_future()
+        self._hurried = loop.create_future()
+        #: Loop time at which those who wait are told that it is unavailable; None before the first failure.
+        self._deadline: float | None = None
+        self._gave_up = False
+        self._settled = False
+        self._repeated = False
+        self._attempt = 0
+
+    def __repr__(self) -> str:
+        story = [f"attempt {self._attempt + 1}"]
+        story += [word for word, true in (("listening", self._gave_up), ("superseded", self.superseded)) if true]
+        return f"<Flight {self._cause}, {', '.join(story)}>"
+
+    @property
+    def superseded(self) -> bool:
+        """What it was for is gone: another refresh token came, or somebody signed out. Its verdict counts no more."""
+        return self._superseded.done()
+
+    def supersede(self) -> None:
+        """Let go of the running call, and touch the session no more."""
+        if not self._superseded.done():
+            self._superseded.set_result(None)
+
+    def hurry(self) -> None:
+        """Wait for the running call, but start no other."""
+        if not self._hurried.done():
+            self._hurried.set_result(None)
+
+    async def run(self) -> None:
+        """Refresh until there is a verdict, or nobody wants it any more."""
+        _log.info("refresh.started", cause=self._cause, **self._who())
+        try:
+            while (unavailable := await self._try()) is not None:
+                pause = self._pause_after(unavailable)
+                if pause is None:
+                    self._give_up(unavailable)
+                    return
+                enough = {self._superseded, self._hurried}
+                await asyncio.wait(enough, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                if self.superseded:
+                    return
+                if self._hurried.done():
+                    self._give_up(unavailable)
+                    return
+                self._attempt += 1
+        except Exception as error:
+            _log.error("refresh.failed", **self._who(), **where(error))
+            if not self._settled and not self.superseded:
+                self._give_up(Unavailable("an unexpected error in this program; the log says where"))
+
+    async def _try(self) -> Unavailable | None:
+        """Try once, with the store locked. None: settled or superseded."""
+        try:
+            async with self._ledger.lock():
+                unavailable = await self._locked()
+        except StoreError as error:
+            if self._settled:
+                _log.error("store.failed", to_be="unlocked", error=str(error), **self._who())
+                return None
+            unavailable = Unavailable(f"the store cannot be locked: {error}")
+        if self.superseded:
+            return None
+        if unavailable is not None:
+            self._note(unavailable)
+        return unavailable
+
+    async def _locked(self) -> Unavailable | None:
+        denials = 0
+        used: Secret | None = None
+        while not self.superseded:
+            news = await self._ledger.news()
+            if self.superseded or (news is not None and self._adopt(news)):
+                return None
+            if used is not None and (used == self._book.refresh_token or denials > 1):
+                await self._deny(used)
+                return None
+            used = self._book.refresh_token
+            assert used is not None, "a session that refreshes has a refresh token"
+            reply = await self._reply(used)
+            if reply is None or self.superseded:
+                return None
+            if isinstance(reply, Issued):
+                await self._issue(reply, used)
+                return None
+            if isinstance(reply, Unavailable):
+                return reply
+            self._book.stats.denied += 1
+            _log.warning("refresh.denied", error=reply.error, **self._who())
+            # Another process may have rotated it meanwhile (read the store once more), before it means the end.
+            denials += 1
+        return None
+
+    async def _reply(self, refresh_token: Secret) -> TokenReply | None:
+        """Call, and listen for as long as the call lasts. None: superseded."""
+        access = self._book.access
+        call = self._calls.join(refresh_token, access.value if access is not None else None)
+        loop = asyncio.get_running_loop()
+        timeout = self._book.policy.timeout
+        if self._deadline is None:
+            await self._wait_for(call, timeout)
+            if not call.done() and not self.superseded:
+                self._note(Unavailable(f"no answer within {timeout:g} s; still listening"))
+        if self._deadline is not None and not self._gave_up:
+            await self._wait_for(call, self._deadline - loop.time())
+            if not call.done() and not self.superseded:
+                self._give_up(Unavailable("no answer yet"), listening=True)
+        await self._wait_for(call, None)
+        return None if self.superseded else call.result()
+
+    async def _wait_for(self, call: asyncio.Task[TokenReply], seconds: float | None) -> None:
+        if not call.done():
+            timeout = None if seconds is None else max(seconds, 0.0)
+            await asyncio.wait({call, self._superseded}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+
+    def _adopt(self, news: StoredSession) -> bool:
+        """Take over what another process stored; tell whether that settles the refresh."""
+        book, now = self._book, self._clock()
+        if news.refresh_token is None:
+            if news.signed_out != "signed_out":
+                return False
+            book.leave("signed_out")
+            _log.warning("session.signed_out", reason="signed_out", adopted=True, **self._who())
+            self._finish(SignedOut("signed_out"))
+            return True
+        book.configured = news.configured or book.configured
+        token = book.token_of(news, now, self._random())
+        if token is None:
+            book.refresh_token = news.refresh_token
+            return False
+        resumed = self._gave_up
+        book.offer(news.refresh_token, token, now)
+        book.stats.adopted += 1
+        _log.info("refresh.adopted", **self._who())
+        self._publish(token, resumed=resumed)
+        return True
+
+    async def _issue(self, issued: Issued, used: Secret) -> None:
+        """Save, then publish: a rotated refresh token that is lost in a crash ends the session."""
+        book, now = self._book, self._clock()
+        token = book.token(issued, now, self._random())
+        refresh_token = issued.refresh_token or used
+        await self._ledger.save(book.record_with(token, refresh_token))
+        if self.superseded:
+            # Whoever superseded it saves what is in force now, after us.
+            return
+        resumed = self._gave_up
+        book.issue(token, refresh_token, now, asked=self._cause == "rejected")
+        _log.info("refresh.issued", rotated=refresh_token != used, expires_in=issued.lifetime, **self._who())
+        self._publish(token, resumed=resumed)
+
+    async def _deny(self, used: Secret) -> None:
+        self._book.deny(used)
+        _log.warning("session.signed_out", reason="refresh_denied", **self._who())
+        record = self._book.record()
+        self._finish(SignedOut("refresh_denied"))
+        await self._ledger.save(record)
+
+    def _publish(self, token: AccessToken, *, resumed: bool) -> None:
+        if resumed:
+            _log.info("session.resumed", **self._who())
+        self._finish(token)
+
+    def _finish(self, verdict: Verdict) -> None:
+        self._settled = True
+        self._settle(verdict)
+
+    def _note(self, unavailable: Unavailable) -> None:
+        """One failed attempt: count it, log it, and let the time run out from the first one on."""
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._book.policy.retry_for
+        self._book.stats.unavailable += 1
+        _log.warning("refresh.unavailable", problem=unavailable.cause, attempt=self._attempt + 1, **self._who())
+
+    def _pause_after(self, unavailable: Unavailable) -> float | None:
+        """Return the seconds until the next attempt, None if there is to be none."""
+        if unavailable.misconfigured or self._gave_up or self._hurried.done():
+            return None
+        assert self._deadline is not None, "the failure was noted"
+        if unavailable.broken and not self._repeated:
+            # The answer may have been lost with a rotated token in it; servers allow for that, but not for long.
+            self._repeated = True
+            pause = 0.0
+        else:
+            pause = backoff(self._attempt, self._random())
+        if unavailable.retry_after is not None:
+            pause = max(pause, min(unavailable.retry_after, LONGEST_RETRY_AFTER))
+        left = max(self._deadline - asyncio.get_running_loop().time(), 0.0)
+        return pause if pause <= left else None
+
+    def _give_up(self, unavailable: Unavailable, *, listening: bool = False) -> None:
+        pause = self._book.give_up(
+            unavailable.cause, self._clock(), unavailable.retry_after, self._random(), listening=listening
+        )
+        self._gave_up = True
+        _log.error(
+            "refresh.unavailable",
+            problem=unavailable.cause,
+            gave_up=True,
+            misconfigured=unavailable.misconfigured,
+            cool_off=round(pause, 1),
+            **self._who(),
+        )
+        self._settled = not listening
+        self._settle(BackOff(pause))
+
+    def _who(self) -> dict[str, object]:
+        return {"credential": self._name, "generation": self._book.generation}

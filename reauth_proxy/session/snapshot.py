@@ -1,0 +1,52 @@
+"""What the outside may see of a session at one moment. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reauth_proxy.errors import LogoutReason
+from reauth_proxy.session.book import Book
+from reauth_proxy.session.state import State, seconds_between
+from reauth_proxy.session.tokens import Instant
+
+Condition = Literal["fresh", "stale", "refreshing", "signed_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A session at one moment, for status pages and readiness. Holds no secret.
+
+    Attributes:
+        expires_in: seconds until the access token expires; None where there is none, or nobody said.
+        reason: why requests that the upstream rejects are answered with a logout now, None if they are not.
+        store_failed: the store does not hold the newest tokens: they would not survive this process.
+        problem: why the last refresh was given up, for people; None once one worked.
+    """
+
+    state: Condition
+    generation: int
+    expires_in: float | None
+    reason: LogoutReason | None
+    parked: int
+    store_failed: bool
+    problem: str | None
+
+
+def take_snapshot(book: Book, now: Instant, *, parked: int, store_failed: bool) -> Snapshot:
+    """Return what the session looks like now."""
+    expires = book.access.expires if book.access is not None else None
+    expires_in = max(0.0, seconds_between(now, expires)) if expires is not None else None
+    condition, reason = _condition(book, now)
+    return Snapshot(condition, book.generation, expires_in, reason, parked, store_failed, book.problem)
+
+
+def _condition(book: Book, now: Instant) -> tuple[Condition, LogoutReason | None]:
+    if book.state in (State.EMPTY, State.SIGNED_OUT):
+        return "signed_out", book.reason
+    if book.state is State.REFRESHING:
+        return "refreshing", None
+    token = book.usable(now)
+    if token is None:
+        return "stale", "refresh_unavailable" if book.state is State.COOLING else None
+    return ("stale" if token.renew is not None and token.renew.reached(now) else "fresh"), None

@@ -1,0 +1,243 @@
+"""The state machine of a session, and its two questions. Pure: no asyncio, no logging, no files, no clock.
+
+The questions are :func:`decide_send`, before a request is sent, and :func:`decide_rejected`, after the upstream
+said that the token is no good. The answers are plain data, which :class:`~reauth_proxy.session.refresher.Session`
+acts upon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+from reauth_proxy.errors import LogoutReason
+from reauth_proxy.session.tokens import AccessToken, Instant
+
+
+class State(Enum):
+    """Where a session is in its life."""
+
+    #: There never was a refresh token.
+    EMPTY = "empty"
+    #: There is a refresh token, and nothing in flight.
+    READY = "ready"
+    #: One refresh is in flight; requests may be parked behind it.
+    REFRESHING = "refreshing"
+    #: The last refresh was given up as unavailable: a cool-off runs, or a call that timed out is still listened to.
+    COOLING = "cooling"
+    #: Refused by the token endpoint, or asked for by somebody.
+    SIGNED_OUT = "signed_out"
+
+
+class Event(Enum):
+    """What can happen to a session."""
+
+    #: A refresh token came from outside: the config, the control plane, or another process through the store.
+    OFFERED = "offered"
+    STARTED = "started"
+    ISSUED = "issued"
+    DENIED = "denied"
+    GAVE_UP = "gave_up"
+    #: Somebody asked for it.
+    LEFT = "left"
+
+
+#: Every transition there is. What is not here is a bug, and raises.
+TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
+    (State.EMPTY, Event.OFFERED): State.READY,
+    (State.EMPTY, Event.LEFT): State.SIGNED_OUT,
+    (State.READY, Event.OFFERED): State.READY,
+    (State.READY, Event.STARTED): State.REFRESHING,
+    (State.READY, Event.LEFT): State.SIGNED_OUT,
+    (State.REFRESHING, Event.OFFERED): State.READY,
+    (State.REFRESHING, Event.ISSUED): State.READY,
+    (State.REFRESHING, Event.DENIED): State.SIGNED_OUT,
+    (State.REFRESHING, Event.GAVE_UP): State.COOLING,
+    (State.REFRESHING, Event.LEFT): State.SIGNED_OUT,
+    (State.COOLING, Event.OFFERED): State.READY,
+    (State.COOLING, Event.STARTED): State.REFRESHING,
+    # The late answers of a call that was given up, but still listened to:
+    (State.COOLING, Event.ISSUED): State.READY,
+    (State.COOLING, Event.DENIED): State.SIGNED_OUT,
+    (State.COOLING, Event.GAVE_UP): State.COOLING,
+    (State.COOLING, Event.LEFT): State.SIGNED_OUT,
+    (State.SIGNED_OUT, Event.OFFERED): State.READY,
+    (State.SIGNED_OUT, Event.LEFT): State.SIGNED_OUT,
+}
+
+
+class IllegalTransition(RuntimeError):
+    """An event came in a state that has no transition for it: a bug."""
+
+
+def advance(state: State, event: Event) -> State:
+    """Return the state after `event`; raises IllegalTransition where the table has none."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise IllegalTransition(f"a session that is {state.value} cannot take {event.value}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshPolicy:
+    """How eagerly and how patiently a session refreshes. Times are in seconds.
+
+    Attributes:
+        ahead: renew this long before expiry, never more than a fifth of the lifetime.
+        background: renew also when no request comes.
+        timeout: how long a call may take before those who wait for it count it as unavailable.
+        retry_for: keep trying an unavailable token endpoint this long.
+        park_timeout: how long one request may wait for a refresh.
+        max_parked: how many requests may wait at once.
+        on_unavailable: what those who wait get when `retry_for` has passed.
+        min_interval: between two refreshes that rejected answers asked for.
+    """
+
+    ahead: float = 60.0
+    background: bool = True
+    timeout: float = 10.0
+    retry_for: float = 10.0
+    park_timeout: float = 30.0
+    max_parked: int = 10_000
+    on_unavailable: Literal["logout", "unavailable"] = "logout"
+    min_interval: float = 5.0
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the decisions look at.
+
+    Attributes:
+        access: the newest access token, expired or not; None before the first and once signed out.
+        generation: of the newest access token there ever was; 0 before the first.
+        reason: why requests are logged out while EMPTY or SIGNED_OUT.
+        cooling_until: end of the cool-off while COOLING.
+        listening: a call that was given up is still listened to, and nothing new may start.
+        issued_at: when the present access token arrived.
+        asked_at: when a refresh that a rejected answer asked for was last issued.
+    """
+
+    state: State = State.EMPTY
+    access: AccessToken | None = None
+    generation: int = 0
+    reason: LogoutReason = "no_session"
+    cooling_until: Instant | None = None
+    listening: bool = False
+    issued_at: Instant | None = None
+    asked_at: Instant | None = None
+
+    def usable(self, now: Instant) -> AccessToken | None:
+        """Return the access token unless one of the clocks says that it has expired."""
+        access = self.access
+        if access is None or (access.expires is not None and access.expires.reached(now)):
+            return None
+        return access
+
+    def cooling(self, now: Instant) -> float | None:
+        """Return the seconds until a refresh may be tried again, None if one may be tried now."""
+        if self.state is not State.COOLING or self.cooling_until is None:
+            return None
+        if self.listening:
+            return max(1.0, seconds_between(now, self.cooling_until))
+        return None if self.cooling_until.reached(now) else seconds_between(now, self.cooling_until)
+
+
+def seconds_between(now: Instant, then: Instant) -> float:
+    """Return how long it is from `now` to `then` by the clock that gets there first; negative when past."""
+    return min(then.monotonic - now.monotonic, then.wall - now.wall)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send with this token; where `refresh` is set, start a refresh behind it."""
+
+    token: AccessToken
+    refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SendBare:
+    """There is no session: send without Authorization, so that public pages and a login work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A newer token is at hand already: send again with it."""
+
+    token: AccessToken
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Wait for the one refresh; where `start` is set, start it."""
+
+    start: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    """Answer that the session has ended."""
+
+    reason: LogoutReason
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """No verdict could be had from the token endpoint; try again after so many seconds."""
+
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Answer that the program is shutting down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Pass the upstream's answer on as it is."""
+
+
+def decide_send(facts: Facts, now: Instant, *, needs_fresh: bool = False) -> Send | SendBare | Park | BackOff:
+    """Decide with which token a request is sent. A token that is known to be expired never is.
+
+    Args:
+        needs_fresh: the request cannot be sent twice, so a refresh that is due comes before it and not behind it.
+    """
+    if facts.state in (State.EMPTY, State.SIGNED_OUT):
+        return SendBare()
+    idle = facts.state is not State.REFRESHING
+    cooling = facts.cooling(now)
+    token = facts.usable(now)
+    if token is None:
+        return Park(start=idle) if cooling is None else BackOff(cooling)
+    if token.renew is None or not token.renew.reached(now) or cooling is not None:
+        return Send(token)
+    return Park(start=idle) if needs_fresh else Send(token, refresh=idle)
+
+
+def decide_rejected(
+    facts: Facts, now: Instant, policy: RefreshPolicy, sent_generation: int
+) -> Replay | Park | SignedOut | BackOff | Relay:
+    """Decide what follows an answer that rejected the token which was sent.
+
+    Generations decide, not clocks: a token may be revoked long before it expires.
+
+    Args:
+        sent_generation: of the token that was sent; 0 if the request went without one.
+    """
+    if facts.state in (State.EMPTY, State.SIGNED_OUT):
+        return SignedOut(facts.reason)
+    token = facts.usable(now)
+    if token is not None and token.generation > sent_generation:
+        return Replay(token)
+    if facts.state is State.REFRESHING:
+        return Park(start=False)
+    cooling = facts.cooling(now)
+    if cooling is not None:
+        return BackOff(cooling)
+    asked_at = facts.asked_at
+    if asked_at is not None and token is not None and not asked_at.after(policy.min_interval).reached(now):
+        return Relay()
+    return Park(start=True)

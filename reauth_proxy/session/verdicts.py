@@ -1,0 +1,33 @@
+"""Verdicts as the errors that tell a client. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+from reauth_proxy.errors import Draining, LoggedOut, LogoutReason, RefreshUnavailable, Refusal
+
+_WHY: Final[dict[LogoutReason, str]] = {
+    "no_session": "There is no session: nobody has logged in yet.",
+    "refresh_denied": "The session has ended: the token endpoint refused the refresh token. Log in again.",
+    "refresh_unavailable": "The session could not be renewed: the token endpoint is unavailable.",
+    "signed_out": "The session has ended: somebody signed out. Log in again.",
+}
+
+
+def logged_out(reason: LogoutReason) -> LoggedOut:
+    """Return the logout answer."""
+    return LoggedOut(reason, _WHY[reason])
+
+
+def unavailable(retry_after: float, answer: Literal["logout", "unavailable"]) -> Refusal:
+    """Return the answer that the policy's `on_unavailable` asks for; Retry-After in whole seconds."""
+    seconds = float(math.ceil(retry_after))
+    if answer == "unavailable":
+        return RefreshUnavailable(_WHY["refresh_unavailable"], seconds)
+    return LoggedOut("refresh_unavailable", _WHY["refresh_unavailable"], seconds)
+
+
+def draining() -> Draining:
+    """Return the answer of a program that shuts down."""
+    return Draining("The proxy is shutting down.", 1.0)
