@@ -1,0 +1,1 @@
+"""Where a session survives a restart: ``file`` (the default) and ``memory``, which does not survive it."""

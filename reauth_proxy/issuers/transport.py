@@ -1,0 +1,145 @@
+"""HTTP towards token endpoints: one request, one whole answer within bounds, or why there is none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from reauth_proxy import __version__
+from reauth_proxy.issuers.reply import Answer
+from reauth_proxy.session.tokens import Unavailable
+
+#: Longer answers are not read, in bytes.
+LONGEST_ANSWER: Final = 1024 * 1024
+
+
+class _Broken(Exception):
+    """The connection broke after the request may have been sent."""
+
+
+class Transport:
+    """A client for one credential's token endpoint, apart from everything that clients and upstreams use.
+
+    It has no cookies, no proxies from the environment, no redirects, no connection that is used twice (one that
+    the endpoint has closed meanwhile would look like a lost answer), no retries (the session decides about those) and
+    no time limit but the one for connecting.
+
+    Args:
+        tls: the context to verify https with; True for the system's, False for no verification.
+        connect_timeout: seconds for name resolution, connecting and the TLS handshake together.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | bool = True, connect_timeout: float = 5.0) -> None:
+        self._tls = tls
+        self._connect_timeout = connect_timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None
+    ) -> Answer | Unavailable:
+        """Send a request and read the answer.
+
+        Never raises for what the network or the endpoint does. Causes name the endpoint's host and port, and nothing
+        that it sent or was sent.
+        """
+        if self._session is None:
+            self._session = self._connect()
+        place = _place(url)
+        try:
+            async with self._session.request(
+                method, url, headers=headers, data=content, allow_redirects=False, middlewares=(_no_retry,)
+            ) as response:
+                return await _read(response, place)
+        except aiohttp.ConnectionTimeoutError:
+            return Unavailable(f"cannot connect to {place}: no answer within {self._connect_timeout:g} s")
+        except aiohttp.ClientConnectorCertificateError as error:
+            return Unavailable(f"cannot connect to {place}: {_describe(error.certificate_error)}")
+        except aiohttp.ClientConnectorError as error:
+            return Unavailable(f"cannot connect to {place}: {_describe(error.os_error)}")
+        except aiohttp.InvalidURL:
+            return Unavailable("the token endpoint's URL is not one that can be called", misconfigured=True)
+        except aiohttp.ClientResponseError:
+            return Unavailable(f"{place} answered with something that is not HTTP")
+        except (_Broken, aiohttp.ClientError, OSError):
+            return Unavailable(f"the connection to {place} broke before its answer was complete", broken=True)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    def _connect(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._tls, force_close=True, limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout),
+            headers={
+                "User-Agent": f"reauth-proxy/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
+            trust_env=False,
+        )
+
+
+async def _no_retry(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending an idempotent request again by itself: a rotating token must not be used twice.
+
+    Tells apart, on the way, a connection that never was from one that broke.
+    """
+    try:
+        return await handler(request)
+    except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError):
+        raise
+    except (OSError, aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        raise _Broken from None
+
+
+async def _read(response: aiohttp.ClientResponse, place: str) -> Answer | Unavailable:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > LONGEST_ANSWER:
+            response.close()
+            return Unavailable(f"{place} sent an answer longer than 1 MiB")
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return Answer(
+        response.status, bytes(body), media_type, response.headers.get("Retry-After"), response.headers.get("Date")
+    )
+
+
+def _place(url: str) -> str:
+    """Return host and port; a URL's path and query may hold secrets."""
+    try:
+        parsed = URL(url)
+        host = parsed.raw_host or "?"
+        return f"[{host}]:{parsed.port}" if ":" in host else f"{host}:{parsed.port}"
+    except ValueError:
+        return "the token endpoint"
+
+
+def _describe(error: Exception) -> str:
+    """Say in a few words why there is no connection; nothing of it comes from the peer."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate was not accepted ({error.verify_message})"
+    if isinstance(error, ssl.CertificateError):
+        return "its certificate was not accepted"
+    if isinstance(error, ssl.SSLError):
+        return "the TLS handshake failed; is it https?"
+    if isinstance(error, socket.gaierror):
+        return "its name could not be resolved"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionResetError):
+        return "connection reset"
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno).lower()
+    return "the connection failed"

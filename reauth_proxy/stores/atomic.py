@@ -1,0 +1,119 @@
+"""Files that are either the old or the new one, whatever happens meanwhile. Blocking: called in a worker thread.
+
+A temporary file beside the target is written, flushed to the disk and renamed over it; then the directory is flushed,
+without which a power cut could bring the old file back. Whoever writes a temporary file holds a lock on it, so that
+:func:`sweep` can tell those of dead processes, in whatever container they ran.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Final
+
+_ATTEMPTS: Final = 5
+
+
+def replace(target: Path, data: bytes) -> None:
+    """Make `data` the content of `target`, durably. Raises OSError, and then the old content is still there."""
+    temporary = write_temporary(target, data)
+    try:
+        try:
+            os.replace(temporary, target)  # noqa: PTH105 - the seam that tests replace
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EXDEV):
+                raise
+            _overwrite(target, data)
+        else:
+            flush_directory(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_temporary(target: Path, data: bytes) -> Path:
+    """Write and flush a temporary file beside `target`, readable by its owner alone; leave none behind on OSError."""
+    temporary, descriptor = _create(target)
+    try:
+        _write(descriptor, data)
+        os.fsync(descriptor)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    return temporary
+
+
+def flush_directory(directory: Path) -> None:
+    """Flush a directory to the disk, so that a rename in it lasts."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network and FUSE file systems cannot, and keep renames without.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sweep(target: Path) -> None:
+    """Remove temporary files that processes which died have left beside `target`."""
+    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.tmp")
+    for path in target.parent.iterdir():
+        if not pattern.fullmatch(path.name):
+            continue
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue  # Gone meanwhile, or none of ours.
+        try:
+            if _claimed(descriptor):
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+
+
+def _create(target: Path) -> tuple[Path, int]:
+    for _ in range(_ATTEMPTS):
+        path = target.parent / f".{target.name}.{secrets.token_hex(8)}.tmp"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        # Between these two lines a sweep may have taken it for a dead process's.
+        if _claimed(descriptor) and os.fstat(descriptor).st_nlink:
+            return path, descriptor
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _claimed(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _overwrite(target: Path, data: bytes) -> None:
+    """Write in place: a single file that is mounted by itself, as containers do, cannot be renamed over.
+
+    The new content is padded to at least the length of the old one and goes out in one write, so that even a process
+    killed in the middle leaves one whole JSON document; only a power cut can tear it.
+    """
+    descriptor = os.open(target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _write(descriptor, data.ljust(os.fstat(descriptor).st_size, b"\n"))
+        os.ftruncate(descriptor, len(data))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,198 @@
+"""The default store: one file per credential, which only its owner can read."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from shlex import quote as shell
+from typing import Final, TypeVar
+from urllib.parse import quote
+
+from reauth_proxy.errors import StoreError
+from reauth_proxy.session.tokens import StoredSession
+from reauth_proxy.stores import atomic, record
+from reauth_proxy.stores.flock import FileLock
+
+T = TypeVar("T")
+
+_START_ANEW: Final = "move it away and start again with a new refresh token"
+
+
+def default_path(credential: str, identity: str) -> Path:
+    """Return where a credential's session is kept unless the config says otherwise.
+
+    Args:
+        credential: its name.
+        identity: what tells it from one of the same name in another config, such as token endpoint and client_id.
+    """
+    import platformdirs
+
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    return platformdirs.user_state_path("reauth-proxy", appauthor=False) / f"{quote(credential, safe='')}-{digest}.json"
+
+
+class FileStore:
+    """A :class:`~reauth_proxy.session.protocols.Store` in a file; mode 0600, in a directory made with 0700.
+
+    Everything blocking runs in one worker thread, in order, and once begun runs to its end: a save whose caller is
+    cancelled is saved all the same, and the caller leaves only then.
+
+    Args:
+        path: of the file; a symbolic link keeps pointing to where the file is. `<path>.lock` is used besides.
+        lock_timeout: seconds to wait for another process that holds the lock.
+    """
+
+    def __init__(self, path: Path, *, lock_timeout: float = 30.0) -> None:
+        self._path = path.expanduser()
+        self._lock_timeout = lock_timeout
+        self._worker: ThreadPoolExecutor | None = None
+
+    def __repr__(self) -> str:
+        return f"<FileStore {self._path}>"
+
+    async def check(self) -> None:
+        """Raise StoreError, with the mend, unless a session can be written here. Sweeps up after dead processes."""
+        await self._in_thread(self._check)
+
+    async def load(self) -> StoredSession | None:
+        """Return what was saved last, None if nothing was. Raises StoreError."""
+        return await self._in_thread(self._load)
+
+    async def save(self, session: StoredSession) -> None:
+        """Return once the session is on the disk. Raises StoreError, and then the old one is still there."""
+        await self._in_thread(lambda: self._save(record.encode(session)))
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Hold off other processes. Raises StoreError if one of them holds the lock for too long."""
+        return self._locked()
+
+    async def close(self) -> None:
+        """End the worker thread."""
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            worker.shutdown(wait=False)
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        target = await self._in_thread(self._prepare)
+        lock = FileLock(target.with_name(target.name + ".lock"))
+        try:
+            try:
+                await lock.acquire(self._lock_timeout)
+            except OSError as error:
+                raise StoreError(_explain("cannot be locked", target, error)) from error
+            yield
+        finally:
+            lock.release()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="store")
+        future = asyncio.get_running_loop().run_in_executor(self._worker, work)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait({future})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            future.exception()  # Nobody is left to hear it.
+            raise cancelled
+        return future.result()
+
+    # What follows blocks, and runs in the worker thread.
+
+    def _prepare(self) -> Path:
+        """Return the file that links lead to; make its directory if there is none, and refuse one that is unsafe."""
+        try:
+            target = Path(os.path.realpath(self._path))
+            _make(target.parent)
+            mode = target.parent.stat().st_mode
+        except OSError as error:
+            raise StoreError(_explain("cannot be kept there", self._path, error)) from error
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise StoreError(
+                f"{target.parent}: everybody may replace files in this directory; "
+                f"chmod o-w {shell(str(target.parent))}, or name a file in a directory of its own below it"
+            )
+        return target
+
+    def _check(self) -> None:
+        target = self._prepare()
+        try:
+            if target.exists() and not target.is_file():
+                raise StoreError(f"{target}: not a regular file; name another path")
+            atomic.sweep(target)
+            atomic.write_temporary(target, b"\0" * 4096).unlink()
+            atomic.flush_directory(target.parent)
+        except OSError as error:
+            raise StoreError(_explain("cannot be written", target, error)) from error
+
+    def _save(self, data: bytes) -> None:
+        target = self._prepare()
+        try:
+            atomic.replace(target, data)
+        except OSError as error:
+            raise StoreError(_explain("could not be written", target, error)) from error
+
+    def _load(self) -> StoredSession | None:
+        try:
+            data = _read(self._path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(_explain("cannot be read", self._path, error)) from error
+        try:
+            return record.decode(data)
+        except StoreError as error:
+            raise StoreError(f"{self._path}: {error}; {_START_ANEW}") from None
+
+
+def _make(directory: Path) -> None:
+    missing = []
+    while not directory.is_dir():
+        missing.append(directory)
+        if directory == directory.parent:
+            break
+        directory = directory.parent
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold us
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"{path}: not a regular file; name another path")
+        if status.st_mode & 0o077:
+            raise StoreError(f"{path}: others may read it; chmod 600 {shell(str(path))}, and think of a new login")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise StoreError(f"{path}: it belongs to another user; {_START_ANEW}")
+        data = file.read(record.LONGEST + 1)
+    if len(data) > record.LONGEST:
+        raise StoreError(f"{path}: it is not a session of reauth-proxy; {_START_ANEW}")
+    return data
+
+
+def _explain(what: str, path: Path, error: OSError) -> str:
+    mend = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space",
+        errno.EROFS: "mount a writable volume there, or name another path",
+        errno.EACCES: "give the user that runs reauth-proxy the right to write there, or name another path",
+        errno.EPERM: "give the user that runs reauth-proxy the right to write there, or name another path",
+        errno.ENOTDIR: "a part of its path is a file; name another path",
+        errno.ELOOP: "its links lead in a circle; name another path",
+        errno.ENOLCK: "the file system has no locks; name a path on another one",
+        errno.ENOTSUP: "the file system has no locks; name a path on another one",
+    }.get(error.errno or 0, "name another path if this stays")
+    reason = os.strerror(error.errno).lower() if error.errno else "input/output error"
+    return f"{path}: the session {what}: {reason}; {mend}"

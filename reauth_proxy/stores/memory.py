@@ -1,0 +1,34 @@
+"""A store that forgets everything when the process ends."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+
+from reauth_proxy.session.tokens import StoredSession
+
+
+class MemoryStore:
+    """A :class:`~reauth_proxy.session.protocols.Store` in memory."""
+
+    def __init__(self) -> None:
+        self._session: StoredSession | None = None
+        self._lock = asyncio.Lock()
+
+    async def check(self) -> None:
+        """Memory can always be written."""
+
+    async def load(self) -> StoredSession | None:
+        """Return what was saved last."""
+        return self._session
+
+    async def save(self, session: StoredSession) -> None:
+        """Keep the session until the process ends."""
+        self._session = session
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Hold off other tasks; there are no other processes."""
+        return self._lock
+
+    async def close(self) -> None:
+        """There is nothing to release."""
