@@ -45,13 +45,16 @@ class Calls:
             task = self._running[refresh_token] = asyncio.create_task(self._call(refresh_token, access_token))
         return task
 
-    async def close(self) -> None:
-        """Hang up on every call."""
-        tasks = list(self._running.values())
-        for task in tasks:
+    def hang_up(self) -> None:
+        """Cancel every call."""
+        for task in self._running.values():
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """Cancel every call and wait until it has ended."""
+        self.hang_up()
+        if self._running:
+            await asyncio.wait(self._running.values())
 
     async def _call(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
         try:

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_LETTER: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+#: A whole token, never a part of one: what makes no sense is passed over in linear time.
+_NAME: Final = rf"(?<!{_LETTER}){_LETTER}++"
 #: A comma outside of quotes; an unterminated quote reaches to the end of the field.
 _ELEMENT: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?$))+', re.DOTALL)
 _PARAMETER: Final = re.compile(rf'({_NAME})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)(?:"|\\?$)|({_NAME}))', re.DOTALL)

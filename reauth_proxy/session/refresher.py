@@ -252,6 +252,7 @@ class Session:
         finally:
             for task in self._tasks:
                 task.cancel()
+            self._calls.hang_up()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._calls.close()

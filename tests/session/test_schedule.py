@@ -1,0 +1,89 @@
+"""When a token expires and is renewed, and how long the pauses are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reauth_proxy.session.schedule import backoff, cool_off, token_from, until_renewal
+from reauth_proxy.session.state import Facts, RefreshPolicy, State
+from reauth_proxy.session.tokens import Instant, Issued, Secret
+
+NOW = Instant(1000.0, 1_800_000_000.0)
+POLICY = RefreshPolicy()
+
+
+def issued(lifetime: float | None) -> Issued:
+    return Issued(Secret("CANARY"), None, lifetime)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "jitter", "expires", "renew"),
+    [
+        (3600, 0, 3600, 3540),
+        (3600, 0.5, 3600, 3546),
+        (300, 0, 300, 240),
+        (100, 0, 100, 80),
+        (10, 0, 10, 8),
+        (10, 0.5, 10, 8.2),
+        (0, 0, 5, 5),
+        (-7, 0.9, 5, 5),
+    ],
+)
+def test_expiry_and_renewal(lifetime: float, jitter: float, expires: float, renew: float) -> None:
+    token = token_from(issued(lifetime), 3, NOW, POLICY, jitter)
+    assert token.generation == 3
+    assert token.expires == NOW.after(expires)
+    assert token.renew is not None
+    assert token.renew.monotonic == pytest.approx(NOW.after(renew).monotonic)
+
+
+def test_an_unknown_lifetime_is_not_invented() -> None:
+    token = token_from(issued(None), 3, NOW, POLICY, 0)
+    assert (token.expires, token.renew) == (None, None)
+
+
+@given(st.floats(0.001, 1e9), st.floats(0, 0.999), st.floats(0, 1e6))
+def test_a_token_is_renewed_in_the_last_fifth_of_its_life(lifetime: float, jitter: float, ahead: float) -> None:
+    token = token_from(issued(lifetime), 1, Instant(0, 0), RefreshPolicy(ahead=ahead), jitter)
+    assert token.expires is not None
+    assert token.renew is not None
+    assert lifetime * 0.8 * 0.999 <= token.renew.monotonic <= token.expires.monotonic == lifetime
+
+
+def test_the_backoff_doubles_up_to_two_seconds() -> None:
+    assert [backoff(attempt, 0) for attempt in (0, 1, 2, 3, 4, 5, 99)] == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+    assert backoff(0, 0.999) == pytest.approx(0.05, rel=0.01)
+
+
+def test_the_cool_off_doubles_up_to_thirty_seconds() -> None:
+    assert [cool_off(failures, None, 0) for failures in (1, 2, 3, 4, 5, 6, 999)] == [1, 2, 4, 8, 16, 30, 30]
+    assert cool_off(1, None, 0.999) == pytest.approx(0.75, rel=0.01)
+
+
+@pytest.mark.parametrize(("retry_after", "pause"), [(0, 1), (0.5, 1), (42, 42), (300, 300), (86_400, 300)])
+def test_the_cool_off_honours_retry_after_within_reason(retry_after: float, pause: float) -> None:
+    assert cool_off(1, retry_after, 0) == pause
+
+
+@pytest.mark.parametrize(
+    ("facts", "wait"),
+    [
+        (Facts(), None),
+        (Facts(State.SIGNED_OUT), None),
+        (Facts(State.REFRESHING), None),
+        (Facts(State.READY), 0),
+        (Facts(State.READY, token_from(issued(None), 1, NOW, POLICY, 0)), None),
+        (Facts(State.READY, token_from(issued(10), 1, NOW, POLICY, 0)), 8),
+        (Facts(State.READY, token_from(issued(3600), 1, NOW, POLICY, 0)), 60),
+        (Facts(State.READY, token_from(issued(10), 1, NOW.after(-9), POLICY, 0)), 0),
+        (Facts(State.READY, token_from(issued(0.01), 1, NOW, POLICY, 0), issued_at=NOW), 1),
+        (Facts(State.COOLING, cooling_until=NOW.after(4)), 4),
+        (Facts(State.COOLING, token_from(issued(3600), 1, NOW, POLICY, 0), cooling_until=NOW), 0),
+        (Facts(State.COOLING, cooling_until=NOW.after(300)), 60),
+        (Facts(State.COOLING, cooling_until=NOW.after(4), listening=True), None),
+    ],
+)
+def test_the_background_renewal(facts: Facts, wait: float | None) -> None:
+    assert until_renewal(facts, NOW) == wait
