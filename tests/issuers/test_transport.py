@@ -1,0 +1,236 @@
+"""What the network may do to a call, with real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from reauth_proxy import __version__
+from reauth_proxy.issuers.reply import Answer
+from reauth_proxy.issuers.transport import LONGEST_ANSWER, Transport
+from reauth_proxy.session.tokens import Unavailable
+from tests.issuers.endpoints import certificate, http_endpoint, raw_endpoint, resets, sends
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+async def call(url: str, method: str = "POST", tls: ssl.SSLContext | bool = True) -> Answer | Unavailable:
+    transport = Transport(tls, connect_timeout=2.0)
+    try:
+        return await transport.send(method, url, {}, b"refresh_token=CANARY" if method != "GET" else None)
+    finally:
+        await transport.close()
+
+
+async def failed(url: str, method: str = "POST", tls: ssl.SSLContext | bool = True) -> Unavailable:
+    answer = await call(url, method, tls)
+    assert isinstance(answer, Unavailable)
+    assert "CANARY" not in repr(answer)
+    return answer
+
+
+async def test_a_whole_answer_is_read() -> None:
+    async with http_endpoint() as endpoint:
+        endpoint.answer = lambda _: web.Response(
+            body=b"x", status=429, content_type="text/html", charset="utf-8", headers={"Retry-After": "3"}
+        )
+        answer = await call(endpoint.url())
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.body, answer.content_type, answer.retry_after) == (429, b"x", "text/html", "3")
+    assert answer.date is not None
+
+
+async def test_a_request_has_our_user_agent_and_nothing_of_clients_cookies_or_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    async with http_endpoint() as endpoint:
+        endpoint.answer = lambda _: web.Response(headers={"Set-Cookie": "a=CANARY; Path=/"})
+        transport = Transport()
+        for _ in range(2):
+            assert isinstance(await transport.send("POST", endpoint.url(), {}, b"x"), Answer)
+        await transport.close()
+    names = {name.lower() for name in endpoint.asked[1][2]}
+    assert endpoint.asked[1][2]["User-Agent"] == f"reauth-proxy/{__version__}"
+    assert names == {"host", "user-agent", "accept", "accept-encoding", "content-length", "content-type", "connection"}
+
+
+async def test_redirects_are_not_followed() -> None:
+    async with http_endpoint() as endpoint:
+        endpoint.answer = lambda _: web.Response(status=307, headers={"Location": endpoint.url("/elsewhere")})
+        answer = await call(endpoint.url())
+    assert isinstance(answer, Answer)
+    assert (answer.status, len(endpoint.asked)) == (307, 1)
+
+
+async def test_a_refused_connection_has_sent_nothing() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    reply = await failed(f"http://127.0.0.1:{port}/token")
+    assert reply == Unavailable(f"cannot connect to 127.0.0.1:{port}: connection refused")
+
+
+async def test_a_name_that_does_not_resolve_has_sent_nothing() -> None:
+    reply = await failed("http://nowhere.invalid/token")
+    assert reply.cause == "cannot connect to nowhere.invalid:80: its name could not be resolved"
+    assert not reply.broken
+
+
+async def test_a_peer_that_does_not_accept_in_time_has_been_sent_nothing() -> None:
+    # The listener's kernel accepts, but no TLS handshake ever comes.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        transport = Transport(connect_timeout=0.1)
+        reply = await transport.send("POST", f"https://127.0.0.1:{silent.getsockname()[1]}/", {}, b"x")
+        await transport.close()
+    assert isinstance(reply, Unavailable)
+    assert "no answer within 0.1 s" in reply.cause
+    assert not reply.broken
+
+
+async def test_https_is_verified(tmp_path: Path) -> None:
+    server, client = certificate(tmp_path)
+    async with http_endpoint(server) as endpoint:
+        url = endpoint.url().replace("http:", "https:")
+        assert isinstance(await call(url, tls=client), Answer)
+        assert isinstance(await call(url, tls=False), Answer)
+        reply = await failed(url)
+        assert "certificate was not accepted (self-signed certificate)" in reply.cause
+        assert not reply.broken
+        assert len(endpoint.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("days", "address", "problem"), [(-1, "127.0.0.1", "expired"), (1, "127.0.0.9", "IP address mismatch")]
+)
+async def test_certificate_problems_are_named(tmp_path: Path, days: int, address: str, problem: str) -> None:
+    server, client = certificate(tmp_path, days=days, address=address)
+    async with http_endpoint(server) as endpoint:
+        reply = await failed(endpoint.url().replace("http:", "https:"), tls=client)
+    assert problem in reply.cause
+
+
+async def test_http_where_https_was_due_has_sent_nothing() -> None:
+    async with http_endpoint() as endpoint:
+        reply = await failed(endpoint.url().replace("http:", "https:"))
+    assert "TLS handshake failed" in reply.cause
+    assert not reply.broken
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "GET"])
+@pytest.mark.parametrize(
+    "behave",
+    [
+        sends(),
+        resets,
+        sends(b"HTTP/1.1 200 O"),
+        sends(HEAD),
+        sends(HEAD + b"Content-Length: 100\r\n\r\n{"),
+        sends(HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"CAN\r\n'),
+    ],
+    ids=["nothing", "reset", "half a line", "half a head", "half a body", "half a chunked body"],
+)
+async def test_an_answer_that_breaks_off_is_broken_and_asked_for_once(method: str, behave: object) -> None:
+    async with raw_endpoint(behave) as endpoint:  # type: ignore[arg-type]
+        reply = await failed(endpoint.url, method)
+    assert reply.broken
+    assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_12_mib_are_not_read(framing: str) -> None:
+    size = 12 * LONGEST_ANSWER
+    chunk = b"x" * 65536
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        field = {"length": b"Content-Length: %d\r\n" % size, "chunked": b"Transfer-Encoding: chunked\r\n"}
+        writer.write(HEAD + field.get(framing, b"Connection: close\r\n") + b"\r\n")
+        for _ in range(size // len(chunk)):
+            writer.write(b"10000\r\n" + chunk + b"\r\n" if framing == "chunked" else chunk)
+            await writer.drain()
+
+    async with raw_endpoint(flood) as endpoint:
+        reply = await failed(endpoint.url)
+    assert "longer than 1 MiB" in reply.cause
+    assert not reply.broken
+
+
+async def test_exactly_1_mib_is_read() -> None:
+    body = b"x" * LONGEST_ANSWER
+    async with raw_endpoint(sends(HEAD + b"Content-Length: %d\r\n\r\n" % len(body), body)) as endpoint:
+        answer = await call(endpoint.url)
+    assert isinstance(answer, Answer)
+    assert len(answer.body) == LONGEST_ANSWER
+
+
+async def test_a_compressed_bomb_is_not_unpacked() -> None:
+    import gzip
+
+    bomb = gzip.compress(b"\0" * (64 * LONGEST_ANSWER))
+    head = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
+    async with raw_endpoint(sends(head + bomb)) as endpoint:
+        assert "longer than 1 MiB" in (await failed(endpoint.url)).cause
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"SSH-2.0-CANARY\r\n\r\n", b"HTTP/1.1 200 OK\r\nCANARY\r\n\r\n", HEAD + b"Content-Length: CANARY\r\n\r\n"],
+)
+async def test_what_is_not_http_is_named_without_repeating_it(answer: bytes) -> None:
+    async with raw_endpoint(sends(answer)) as endpoint:
+        reply = await failed(endpoint.url)
+    assert "not HTTP" in reply.cause
+
+
+async def test_a_connection_is_used_once() -> None:
+    async with http_endpoint() as endpoint:
+        transport = Transport()
+        assert isinstance(await transport.send("POST", endpoint.url(), {}, b"x"), Answer)
+        assert endpoint.asked[0][2]["Connection"] == "close"
+        await transport.close()
+
+
+async def test_a_cancelled_call_hangs_up_and_says_so() -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def behave(writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        try:
+            while True:
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0)
+        finally:
+            gone.set()
+
+    async with raw_endpoint(behave) as endpoint:
+        transport = Transport()
+        task = asyncio.create_task(transport.send("POST", endpoint.url, {}, b"x"))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(5):
+            await gone.wait()
+        await transport.close()
+
+
+async def test_nothing_is_logged_even_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    for behave in (sends(b"HTTP/1.1 CANARY\r\n\r\nCANARY"), resets, sends(HEAD + b"CANARY")):
+        async with raw_endpoint(behave) as endpoint:
+            await failed(endpoint.url)
+    assert "CANARY" not in caplog.text
+
+
+async def test_closing_twice_or_unused_is_fine() -> None:
+    transport = Transport()
+    await transport.close()
+    await transport.close()
