@@ -100,6 +100,13 @@ class Book(Facts):
         else:
             self._in_force(token, refresh_token, now)
 
+    def is_news(self, refresh_token: Secret, access_token: Secret | None, *, configured: bool) -> bool:
+        """Tell whether an offer brings anything: not the token in use, nor the refused one, nor an unchanged config."""
+        if refresh_token == self.denied or (configured and refresh_token.fingerprint() == self.configured):
+            return False
+        known = self.access.value if self.access is not None else None
+        return refresh_token != self.refresh_token or (access_token is not None and access_token != known)
+
     def deny(self, refresh_token: Secret) -> None:
         """The token endpoint refused this refresh token."""
         self.state = advance(self.state, Event.DENIED)

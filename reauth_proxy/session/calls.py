@@ -42,7 +42,8 @@ class Calls:
         """
         task = self._running.get(refresh_token)
         if task is None:
-            task = self._running[refresh_token] = asyncio.create_task(self._call(refresh_token, access_token))
+            task = asyncio.create_task(self._call(refresh_token, access_token), name=f"call of {self._name}")
+            self._running[refresh_token] = task
         return task
 
     def hang_up(self) -> None:

@@ -23,11 +23,10 @@ from reauth_proxy.session.tokens import (
     TokenReply,
     Unavailable,
 )
+from reauth_proxy.session.verdicts import Verdict
 
 _log = structlog.get_logger()
 
-#: What those who wait for a refresh are told.
-Verdict = AccessToken | SignedOut | BackOff
 Cause = Literal["rejected", "expired", "renewal"]
 
 
@@ -131,7 +130,7 @@ class Flight:
         denials = 0
         used: Secret | None = None
         while not self.superseded:
-            news = await self._ledger.news()
+            news = await self._ledger.news(ours_is_dead=denials > 0)
             if self.superseded or (news is not None and self._adopt(news)):
                 return None
             if used is not None and (used == self._book.refresh_token or denials > 1):
@@ -168,7 +167,9 @@ class Flight:
             if not call.done() and not self.superseded:
                 self._give_up(Unavailable("no answer yet"), listening=True)
         await self._wait_for(call, None)
-        return None if self.superseded else call.result()
+        if self.superseded:
+            return None
+        return Unavailable("the call was cancelled", broken=True) if call.cancelled() else call.result()
 
     async def _wait_for(self, call: asyncio.Task[TokenReply], seconds: float | None) -> None:
         if not call.done():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -13,12 +13,14 @@ from reauth_proxy.errors import StoreError
 from reauth_proxy.session.calls import where
 from reauth_proxy.session.protocols import Store
 from reauth_proxy.session.schedule import backoff
-from reauth_proxy.session.tokens import StoredSession
+from reauth_proxy.session.tokens import Instant, StoredSession
 
 _log = structlog.get_logger()
 
 #: Pauses between saves that fail grow up to this many seconds.
 LONGEST_PAUSE: Final = 30.0
+#: Seconds between two glances.
+LOOK_EVERY: Final = 1.0
 
 
 class Ledger:
@@ -38,7 +40,10 @@ class Ledger:
         #: What it is to hold, until it does.
         self._wanted: StoredSession | None = None
         self._saver: asyncio.Task[None] | None = None
+        #: Done after the saver's next attempt.
         self._tried: asyncio.Future[None] | None = None
+        self._urgent = asyncio.Event()
+        self._looked_at: Instant | None = None
         self.failed = False
 
     async def open(self) -> StoredSession | None:
@@ -47,36 +52,48 @@ class Ledger:
         self._known = await self._store.load()
         return self._known
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
         """Hold off other refreshes, here and in other processes. Raises StoreError."""
         async with self._lock, self._store.lock():
             yield
 
-    async def news(self) -> StoredSession | None:
-        """Return what somebody else put into the store since we looked last, None if nothing."""
+    async def news(self, *, ours_is_dead: bool = False) -> StoredSession | None:
+        """Return what somebody else put into the store since we looked last, None if nothing.
+
+        Args:
+            ours_is_dead: what we have not managed to save yet is worth nothing; else it is newer than any news.
+        """
         try:
             stored = await self._store.load()
         except Exception as error:
             self._complain("read", error)
             return None
-        if stored is None or stored == self._known:
+        if stored is None or stored == self._known or (self._wanted is not None and not ours_is_dead):
             return None
         self._known = stored
+        if stored.refresh_token is not None:
+            self._wanted, self.failed = None, False
         return stored
+
+    async def glance(self, now: Instant) -> StoredSession | None:
+        """Return the news for a session that has ended, looking at most once per second: every request may ask."""
+        if self._looked_at is not None and not self._looked_at.after(LOOK_EVERY).reached(now):
+            return None
+        self._looked_at = now
+        return await self.news(ours_is_dead=True)
 
     async def save(self, record: StoredSession) -> None:
         """Save, with the lock held. Returns when the record is stored, or a background task has been left to do it."""
         self._wanted = record
         if not await self._write(record):
-            self._start(pause=True)
+            self._start()
 
     async def persist(self, record: StoredSession) -> None:
-        """Save, without the lock held. Returns after the first attempt; the background task goes on from there."""
+        """Save, without the lock held. Returns after one attempt; the background task goes on from there."""
         self._wanted = record
-        self._start(pause=False)
-        if self._tried is not None:
-            await asyncio.wait({self._tried})
+        self._urgent.set()
+        await asyncio.wait({self._start()})
 
     async def close(self) -> None:
         """End the background task, after one last attempt at what it had left to do."""
@@ -88,18 +105,21 @@ class Ledger:
         if self._wanted is not None:
             await self._write(self._wanted)
 
-    def _start(self, *, pause: bool) -> None:
-        if self._saver is None:
+    def _start(self) -> asyncio.Future[None]:
+        """Have the background task run; return what is done after its next attempt."""
+        if self._tried is None:
             self._tried = asyncio.get_running_loop().create_future()
-            self._saver = asyncio.create_task(self._save_until_saved(self._tried, pause))
+        if self._saver is None:
+            self._saver = asyncio.create_task(self._save_until_saved(), name=f"save of {self._name}")
+        return self._tried
 
-    async def _save_until_saved(self, tried: asyncio.Future[None], pause: bool) -> None:
+    async def _save_until_saved(self) -> None:
         attempt = 0
         try:
             while self._wanted is not None:
-                if pause:
-                    await asyncio.sleep(backoff(attempt, self._random()) if attempt < 6 else LONGEST_PAUSE)
-                    attempt += 1
+                await self._nap(attempt)
+                attempt += 1
+                tried, self._tried = self._tried, None
                 try:
                     async with self.lock():
                         # Meanwhile a refresh may have saved something newer.
@@ -107,13 +127,22 @@ class Ledger:
                             await self._write(self._wanted)
                 except Exception as error:
                     self._complain("locked", error)
-                pause = True
-                if not tried.done():
-                    tried.set_result(None)
+                finally:
+                    if tried is not None:
+                        tried.set_result(None)
         finally:
             self._saver = None
-            if not tried.done():
-                tried.set_result(None)
+            if self._tried is not None:
+                self._tried.set_result(None)
+                self._tried = None
+
+    async def _nap(self, attempt: int) -> None:
+        """Wait before the next attempt, unless somebody waits for it."""
+        pause = backoff(attempt, self._random()) if attempt < 6 else LONGEST_PAUSE
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._urgent.wait()
+        self._urgent.clear()
 
     async def _write(self, record: StoredSession) -> bool:
         try:

@@ -13,7 +13,7 @@ import structlog
 from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, TooManyParked
 from reauth_proxy.session.book import Book, Stats
 from reauth_proxy.session.calls import Calls
-from reauth_proxy.session.flight import Cause, Flight, Verdict
+from reauth_proxy.session.flight import Cause, Flight
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.parking import Full, ParkingLot
 from reauth_proxy.session.protocols import Store, TokenEndpoint
@@ -35,14 +35,12 @@ from reauth_proxy.session.state import (
     decide_send,
 )
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret
-from reauth_proxy.session.verdicts import draining, logged_out, unavailable
+from reauth_proxy.session.verdicts import Verdict, draining, logged_out, token_or_raise, unavailable
 
 _log = structlog.get_logger()
 
 #: A call that timed out is listened to for so many seconds more.
 LISTEN_FOR: Final = 60.0
-#: While signed out, the store is looked at for somebody's new refresh token at most this often.
-LOOK_EVERY: Final = 1.0
 
 
 def system_clock() -> Instant:
@@ -81,23 +79,17 @@ class Session:
         self._book = Book(policy=policy)
         self._ledger = Ledger(name, store, random)
         self._calls = Calls(name, endpoint, policy.timeout + LISTEN_FOR)
-        self._lot: ParkingLot[Verdict | Closing] = ParkingLot(policy.max_parked, policy.park_timeout)
+        self._lot: ParkingLot[Verdict] = ParkingLot(policy.max_parked, policy.park_timeout)
         #: The refresh in flight. Set and cleared with no await in between question and answer.
         self._flight: Flight | None = None
         #: Strong references: the event loop keeps only weak ones.
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewal = Renewal(self._until_renewal, lambda: self._refresh("renewal"))
-        self._looked_at: Instant | None = None
         self._closing = False
 
     def __repr__(self) -> str:
-        now = self.snapshot(self._clock())
-        story = [f"generation {now.generation}", f"{now.parked} parked"]
-        story += [f"expires in {now.expires_in:.1f} s"] if now.expires_in is not None else []
-        story += [now.reason] if now.reason else []
+        story = [str(self.snapshot(self._clock()))]
         story += [repr(self._flight)] if self._flight else []
-        story += [now.problem] if now.problem else []
-        story += ["store failed"] if now.store_failed else []
         story += ["closing"] if self._closing else []
         return f"<Session {self.name} {self._book.state.value}: {', '.join(story)}>"
 
@@ -207,12 +199,7 @@ class Session:
             configured: it comes from the config file, whose token the stored one is compared to at the next start.
         """
         book, now = self._book, self._clock()
-        if configured and refresh_token.fingerprint() == book.configured:
-            return False
-        if refresh_token == book.denied:
-            return False
-        known = book.access.value if book.access is not None else None
-        if refresh_token == book.refresh_token and (access_token is None or access_token == known):
+        if not book.is_news(refresh_token, access_token, configured=configured):
             return False
         token = None
         if access_token is not None:
@@ -279,14 +266,7 @@ class Session:
             raise TooManyParked("Too many requests wait for a refresh already.", 1.0) from None
         except TimeoutError:
             raise RefreshTimeout("The refresh goes on, but this request has waited long enough.", 1.0) from None
-        match verdict:
-            case SignedOut(reason):
-                raise logged_out(reason)
-            case BackOff(retry_after):
-                raise unavailable(retry_after, self._policy.on_unavailable)
-            case Closing():
-                raise draining()
-        return verdict
+        return token_or_raise(verdict, self._policy.on_unavailable)
 
     def _refresh(self, cause: Cause) -> None:
         """Start the one refresh, unless it runs. No await here: two that ask in one turn get one refresh."""
@@ -307,6 +287,10 @@ class Session:
         finally:
             if self._flight is flight:
                 self._flight = None
+                if self._book.state is State.REFRESHING:
+                    # Cancelled by somebody other than us: nobody may be left waiting, nor the slot wedged.
+                    pause = self._book.give_up("the refresh was cancelled", self._clock(), None, 0, listening=False)
+                    self._lot.release(BackOff(pause))
             self._go_on()
 
     def _settle(self, verdict: Verdict) -> None:
@@ -332,11 +316,7 @@ class Session:
 
     async def _look(self) -> None:
         """While there is no session: see whether somebody put one into the store."""
-        now = self._clock()
-        if self._looked_at is not None and not self._looked_at.after(LOOK_EVERY).reached(now):
-            return
-        self._looked_at = now
-        news = await self._ledger.news()
+        news = await self._ledger.glance(self._clock())
         gone = self._book.state in (State.EMPTY, State.SIGNED_OUT)
         if gone and news is not None and news.refresh_token is not None and news.refresh_token != self._book.denied:
             self._book.take(news, news.refresh_token, self._clock(), self._random())

@@ -32,6 +32,14 @@ class Snapshot:
     store_failed: bool
     problem: str | None
 
+    def __str__(self) -> str:
+        story = [f"generation {self.generation}", f"{self.parked} parked"]
+        story += [f"expires in {self.expires_in:.1f} s"] if self.expires_in is not None else []
+        story += [self.reason] if self.reason else []
+        story += [f"problem: {self.problem}"] if self.problem else []
+        story += ["store failed"] if self.store_failed else []
+        return ", ".join(story)
+
 
 def take_snapshot(book: Book, now: Instant, *, parked: int, store_failed: bool) -> Snapshot:
     """Return what the session looks like now."""

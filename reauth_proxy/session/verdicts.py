@@ -1,4 +1,4 @@
-"""Verdicts as the errors that tell a client. Pure."""
+"""What those who wait for a refresh are told, and the errors that tell it to a client. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import math
 from typing import Final, Literal
 
 from reauth_proxy.errors import Draining, LoggedOut, LogoutReason, RefreshUnavailable, Refusal
+from reauth_proxy.session.state import BackOff, Closing, SignedOut
+from reauth_proxy.session.tokens import AccessToken
+
+Verdict = AccessToken | SignedOut | BackOff | Closing
 
 _WHY: Final[dict[LogoutReason, str]] = {
     "no_session": "There is no session: nobody has logged in yet.",
@@ -31,3 +35,15 @@ def unavailable(retry_after: float, answer: Literal["logout", "unavailable"]) ->
 def draining() -> Draining:
     """Return the answer of a program that shuts down."""
     return Draining("The proxy is shutting down.", 1.0)
+
+
+def token_or_raise(verdict: Verdict, answer: Literal["logout", "unavailable"]) -> AccessToken:
+    """Return the token, or raise the error that the verdict stands for."""
+    match verdict:
+        case SignedOut(reason):
+            raise logged_out(reason)
+        case BackOff(retry_after):
+            raise unavailable(retry_after, answer)
+        case Closing():
+            raise draining()
+    return verdict

@@ -143,6 +143,8 @@ class RecordingStore:
         self.loads = 0
         self.failing = False
         self.unlockable = False
+        self.unreadable = False
+        self.buggy = False
         self.locked = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -154,6 +156,8 @@ class RecordingStore:
     async def load(self) -> StoredSession | None:
         self.loads += 1
         await asyncio.sleep(0)
+        if self.unreadable:
+            raise StoreError("the store is not readable")
         return self.session
 
     async def save(self, session: StoredSession) -> None:
@@ -166,6 +170,8 @@ class RecordingStore:
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
+        if self.buggy:
+            raise KeyError("a bug")
         if self.unlockable:
             raise StoreError("another process holds the lock")
         assert not self.locked, "locked twice"

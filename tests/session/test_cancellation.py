@@ -244,3 +244,22 @@ async def test_closing_hangs_up_on_a_call_that_a_sign_out_left_behind() -> None:
 async def test_closing_twice_is_fine() -> None:
     async with a_session(Endpoint()) as session:
         await session.close()
+
+
+@pytest.mark.parametrize("name", ["refresh of default", "call of default"])
+def test_a_task_that_a_stranger_cancels_wedges_nothing(name: str) -> None:
+    @virtual
+    async def test() -> None:
+        endpoint = Endpoint()
+        endpoint.gate.clear()
+        async with a_session(endpoint) as session:
+            waiting = await parked(session, 2)
+            next(task for task in asyncio.all_tasks() if task.get_name() == name).cancel()
+            await turns()
+            endpoint.gate.set()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            await asyncio.sleep(1)
+            assert names(await session.token()) in (["access-1"], ["access-2"])
+            assert session.state is State.READY
+
+    test()

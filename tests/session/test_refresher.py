@@ -275,12 +275,14 @@ class TestStoredBeforeUsed:
             assert [line["event"] for line in logs if line["log_level"] == "error"] == ["store.failed"]
             assert session.snapshot(now()).store_failed
             assert "store failed" in repr(session)
-            assert names(await session.replace(1)) == ["access-2"]
+            assert await session.offer(secret("login"), secret("fresh"), 600)
+            assert await session.offer(secret("refresh-1"), secret("access-1"), 300)
+            assert names(await session.replace(3)) == ["access-2"]
             assert endpoint.used == ["CANARY-refresh-0", "CANARY-refresh-1"]
             store.failing = False
             await asyncio.sleep(60)
             assert not session.snapshot(now()).store_failed
-            assert [saved.generation for saved in store.saved] == [2]
+            assert [saved.generation for saved in store.saved] == [4]
 
     @virtual
     async def test_a_store_that_cannot_be_written_refuses_to_start(self) -> None:
@@ -498,6 +500,25 @@ class TestUnavailable:
             assert names(await session.token()) == ["access-2"]
 
     @virtual
+    async def test_a_bug_in_the_store_settles_as_unavailable_too(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            store.buggy = True
+            with capture_logs() as logs, pytest.raises(LoggedOut):
+                await session.token()
+            assert [line["error"] for line in logs if line["event"] == "refresh.failed"] == ["KeyError"]
+            store.buggy = False
+            await asyncio.sleep(1)
+            assert names(await session.token()) == ["access-1"]
+
+    @virtual
+    async def test_a_store_that_cannot_be_read_costs_no_session(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            store.unreadable = True
+            assert names(await session.token()) == ["access-1"]
+
+    @virtual
     async def test_a_store_that_cannot_be_locked_counts_as_unavailable(self) -> None:
         endpoint, store = Endpoint(), RecordingStore()
         async with a_session(endpoint, store) as session:
@@ -612,6 +633,30 @@ class TestAdoption:
                 await session.replace(1)
             assert out.value.reason == "signed_out"
             assert endpoint.calls == 1
+
+    @virtual
+    async def test_somebody_elses_denial_is_not_ours(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await after_first_token(session)
+            store.session = StoredSession(None, generation=1, signed_out="refresh_denied")
+            assert names(await session.replace(1)) == ["access-2"]
+
+    @virtual
+    async def test_an_offer_that_is_not_stored_yet_is_newer_than_any_news(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await after_first_token(session)
+            store.failing = True
+            await session.offer(secret("login"))
+            store.session = StoredSession(secret("other"), secret("access-other"), WALL + 2000, 9)
+            assert names(await session.token()) == ["access-2"]
+            assert endpoint.used[-1] == "CANARY-login"
+            endpoint.script = [Denied("invalid_grant")]
+            assert names(await session.replace(2)) == ["access-other"]
+            store.failing = False
+            await asyncio.sleep(60)
+            assert store.session.refresh_token == secret("other")
 
     @virtual
     async def test_our_own_older_record_is_not_news(self) -> None:
