@@ -18,6 +18,7 @@ from reauth_proxy.session.tokens import Unavailable
 
 #: Longer answers are not read, in bytes.
 LONGEST_ANSWER: Final = 1024 * 1024
+_LONGEST_FIELD: Final = 64 * 1024
 
 
 class _Broken(Exception):
@@ -87,6 +88,9 @@ class Transport:
                 "Accept-Encoding": "identity",
             },
             trust_env=False,
+            # Some identity providers set cookies by the dozen, and longer than aiohttp takes.
+            max_line_size=_LONGEST_FIELD,
+            max_field_size=_LONGEST_FIELD,
         )
 
 

@@ -168,15 +168,18 @@ def _make(directory: Path) -> None:
 
 def _read(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold us
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path}: not a regular file; name another path")
         if status.st_mode & 0o077:
             raise StoreError(f"{path}: others may read it; chmod 600 {shell(str(path))}, and think of a new login")
         if status.st_uid not in (os.geteuid(), 0):
             raise StoreError(f"{path}: it belongs to another user; {_START_ANEW}")
-        data = file.read(record.LONGEST + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(record.LONGEST + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > record.LONGEST:
         raise StoreError(f"{path}: it is not a session of reauth-proxy; {_START_ANEW}")
     return data
@@ -189,6 +192,7 @@ def _explain(what: str, path: Path, error: OSError) -> str:
         errno.EROFS: "mount a writable volume there, or name another path",
         errno.EACCES: "give the user that runs reauth-proxy the right to write there, or name another path",
         errno.EPERM: "give the user that runs reauth-proxy the right to write there, or name another path",
+        errno.EEXIST: "a part of its path is a file; name another path",
         errno.ENOTDIR: "a part of its path is a file; name another path",
         errno.ELOOP: "its links lead in a circle; name another path",
         errno.ENOLCK: "the file system has no locks; name a path on another one",

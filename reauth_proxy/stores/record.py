@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, Final
 
 from reauth_proxy.errors import StoreError
@@ -12,6 +13,8 @@ from reauth_proxy.session.tokens import Secret, StoredSession
 VERSION: Final = 1
 #: A record that is longer is none of ours, in bytes.
 LONGEST: Final = 1024 * 1024
+#: Halves of surrogate pairs, which JSON can write, are no text.
+_SECRET: Final = re.compile(r"[^\ud800-\udfff]+")
 
 
 def encode(session: StoredSession) -> bytes:
@@ -76,7 +79,7 @@ def _string(record: dict[str, Any], name: str) -> str | None:
 
 def _secret(record: dict[str, Any], name: str) -> Secret | None:
     value = _string(record, name)
-    if value == "":
+    if value is not None and not _SECRET.fullmatch(value):
         raise KeyError(name)
     return None if value is None else Secret(value)
 

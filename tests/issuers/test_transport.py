@@ -189,6 +189,14 @@ async def test_what_is_not_http_is_named_without_repeating_it(answer: bytes) -> 
     assert "not HTTP" in reply.cause
 
 
+async def test_long_fields_are_read_within_bounds() -> None:
+    answer = HEAD + b"Set-Cookie: a=%s\r\nContent-Length: 2\r\n\r\n{}"
+    async with raw_endpoint(sends(answer % (b"x" * 40_000))) as endpoint:
+        assert isinstance(await call(endpoint.url), Answer)
+    async with raw_endpoint(sends(answer % (b"x" * 200_000))) as endpoint:
+        await failed(endpoint.url)
+
+
 async def test_a_connection_is_used_once() -> None:
     async with http_endpoint() as endpoint:
         transport = Transport()
