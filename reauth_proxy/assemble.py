@@ -13,9 +13,11 @@ from reauth_proxy.upstream.dial import Origin
 from reauth_proxy.upstream.pool import Pool
 
 if TYPE_CHECKING:
-    from reauth_proxy.config.model import TLS, Config
+    from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
+    from reauth_proxy.config.model import TLS, Config, RequestHeaders, ResponseHeaders
     from reauth_proxy.session.protocols import Store, TokenEndpoint
     from reauth_proxy.session.refresher import Session
+    from reauth_proxy.session.tokens import Secret
 
 
 def tls_context(tls: TLS) -> ssl.SSLContext:
@@ -42,3 +44,107 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def token_endpoint(config: Config, tls: ssl.SSLContext) -> TokenEndpoint:
+    """Return the credential's token endpoint. Raises ConfigError."""
+    settings = config.credential.token_endpoint
+    if settings.type == "json":
+        return _json_endpoint(settings, config, tls)
+    return _oauth2_endpoint(settings, config, tls)
+
+
+def _oauth2_endpoint(settings: OAuth2Endpoint, config: Config, tls: ssl.SSLContext) -> TokenEndpoint:
+    from reauth_proxy.issuers import oauth2
+
+    return oauth2.OAuth2Endpoint(
+        oauth2.OAuth2Settings(
+            client_id=settings.client_id,
+            url=None if settings.url is None else str(settings.url),
+            issuer=None if settings.issuer is None else str(settings.issuer),
+            client_secret=settings.client_secret,
+            client_auth=settings.client_auth,
+            private_key=settings.private_key,
+            private_key_id=settings.private_key_id,
+            private_key_alg=settings.private_key_alg,
+            scope=settings.scope,
+            params=settings.params,
+            headers=settings.headers,
+        ),
+        ssl=tls,
+        connect_timeout=config.timeouts.connect,
+        allow_insecure=config.tls.allow_insecure,
+    )
+
+
+def _json_endpoint(settings: JsonEndpoint, config: Config, tls: ssl.SSLContext) -> TokenEndpoint:
+    from reauth_proxy.config.kinds import mentions
+    from reauth_proxy.issuers import json_api
+
+    headers: dict[str, str | Secret] = {
+        # A value with a placeholder in it is a template; any other stays hidden.
+        name: value.reveal() if mentions(value, "refresh_token", "access_token") else value
+        for name, value in settings.headers.items()
+    }
+    return json_api.JsonEndpoint(
+        json_api.JsonSettings(
+            url=str(settings.url),
+            method=settings.method,
+            headers=headers,
+            body=settings.body,
+            access_token=settings.response.access_token,
+            refresh_token=settings.response.refresh_token,
+            expires_in=settings.response.expires_in,
+            expires_at=settings.response.expires_at,
+            denied_statuses=frozenset(settings.denied_statuses),
+        ),
+        ssl=tls,
+        connect_timeout=config.timeouts.connect,
+    )
+
+
+def store(config: Config, name: str = "default") -> Store:
+    """Return the store of the credential `name`."""
+    if config.store.type == "memory":
+        from reauth_proxy.stores.memory import MemoryStore
+
+        return MemoryStore()
+    from reauth_proxy.stores.file import FileStore, default_path
+
+    endpoint = config.credential.token_endpoint
+    where = str(endpoint.url) if endpoint.type == "json" else f"{endpoint.url or endpoint.issuer} {endpoint.client_id}"
+    return FileStore(config.store.path or default_path(name, where))
+
+
+def refresh_policy(config: Config) -> RefreshPolicy:
+    """Return when and how patiently the session refreshes."""
+    refresh = config.refresh
+    return RefreshPolicy(
+        ahead=refresh.ahead,
+        background=refresh.background,
+        timeout=refresh.timeout,
+        retry_for=refresh.retry_for,
+        park_timeout=refresh.park_timeout,
+        max_parked=refresh.max_parked,
+        on_unavailable=refresh.on_unavailable,
+        min_interval=refresh.min_interval,
+    )
+
+
+def route(config: Config, session: Session, tls: ssl.SSLContext) -> Route:
+    """Return the route to the upstream; needs a running event loop."""
+    upstream = config.upstream
+    origin = Origin(upstream.host, upstream.port, tls if upstream.scheme == "https" else None)
+    return Route(
+        Pool(origin, config.timeouts.connect),
+        session,
+        base=base_path(upstream.path),
+        authority=upstream.authority.encode(),
+        statuses=frozenset(config.refresh.statuses),
+        response_timeout=config.timeouts.response,
+    )
+
+
+def field_changes(changes: RequestHeaders | ResponseHeaders) -> FieldChanges:
+    """Return what the configuration does to fields."""
+    return FieldChanges(changes.set, getattr(changes, "default", {}), tuple(changes.remove))

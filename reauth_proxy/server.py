@@ -120,7 +120,7 @@ class Daemon:
         resumed = False
         token = config.credential.refresh_token
         if token is not None and token != old.credential.refresh_token:
-            resumed = await self.session.offer(token)
+            resumed = await self.session.offer(token, configured=True)
         restart = [
             name
             for name in type(config).model_fields

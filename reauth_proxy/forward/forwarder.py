@@ -18,6 +18,8 @@ from reauth_proxy.forward.content import Content, Kept, Streamed, capture
 from reauth_proxy.forward.relay import CLOSED, OPEN, ClientGone, Sent, relay, write
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.route import Response, Route
+from reauth_proxy.forward.listener import FrontConnection
+from reauth_proxy.forward.tunnel import SWITCHING, Tunnel
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.session.tokens import AccessToken
 
@@ -143,6 +145,8 @@ class Forwarder:
             trip.outcome = "forwarded"
         trip.status = response.status
         lines += self._response_rules.filter(response.fields)
+        if response.status == 101:
+            return await self._tunnel(request, trip, response, lines)
         keep_alive = client.keep_alive and not self.draining and request.content.is_eof()
         trip.size, keep_alive = await relay(request, response, lines, keep_alive=keep_alive)
         return OPEN if keep_alive else CLOSED
@@ -178,7 +182,7 @@ class Forwarder:
         request_id = trip.id.encode()
         if isinstance(content, Kept):
             head = client.head(route, request_id, token)
-            return await route.exchange(head + content.wire, client.method, replayable=True)
+            return await route.exchange(head + content.wire, client.method, websocket=client.websocket)
         # Content too long to be sent twice had better not be rejected after it was sent.
         expect = client.expects or content.length is not None
         trip.upload = Upload(request, content, expect=expect, client_expects=client.expects)
@@ -215,6 +219,19 @@ class Forwarder:
         trip.outcome = "replayed"
         log.debug("request.replayed", request_id=trip.id, generation=newer.generation, status=response.status)
         return response, []
+
+    async def _tunnel(self, request: web.BaseRequest, trip: Trip, response: Response, lines: list[bytes]) -> Sent:
+        """Pass the 101 on, and then bytes both ways until either side ends."""
+        assert response.connection is not None
+        assert isinstance(request.protocol, FrontConnection)
+        tunnel = Tunnel(request.protocol, response.connection)
+        try:
+            write(request, SWITCHING + b"".join(lines) + b"\r\n")
+            await tunnel.run()
+        finally:
+            trip.size = tunnel.passed
+            tunnel.close()
+        return CLOSED
 
     async def _keep_rest(self, trip: Trip, content: Streamed) -> Kept | None:
         """Stop sending content that was rejected early, and read the rest of it if it is short enough to keep."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from aiohttp import web
@@ -17,10 +17,41 @@ from reauth_proxy.forward.relay import CLOSED, ClientGone, Sent, write
 log = structlog.get_logger(__name__)
 
 
+class TunnelEnd(Protocol):
+    """What a client's connection tells the tunnel that it has become a part of."""
+
+    def client_ended(self) -> bool:
+        """The client will send no more; return whether it can still be sent to."""
+        ...
+
+    def client_full(self) -> None:
+        """The client takes no more for now."""
+
+    def client_drained(self) -> None:
+        """The client takes more again."""
+
+
 class FrontConnection(RequestHandler):
     """One client's connection."""
 
-    __slots__ = ()
+    __slots__ = ("tunnel",)
+
+    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **settings: Any) -> None:
+        super().__init__(manager, loop=loop, **settings)
+        self.tunnel: TunnelEnd | None = None
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio.Protocol's own type is bool | None
+        return self.tunnel is not None and self.tunnel.client_ended()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.tunnel is not None:
+            self.tunnel.client_full()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.tunnel is not None:
+            self.tunnel.client_drained()
 
     def handle_error(
         self,

@@ -14,6 +14,7 @@ from reauth_proxy.forward.route import Route
 from reauth_proxy.session.tokens import AccessToken
 
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+_UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 _EXPECT: Final = b"Expect: 100-continue\r\n"
 
 
@@ -30,11 +31,6 @@ def _forwarded(peer: str | None, host: bytes | None, old: bool) -> bytes:
     return b"\r\n".join(lines) + b"\r\n"
 
 
-@lru_cache(maxsize=64)
-def _authorization(token: AccessToken) -> bytes:
-    return f"Authorization: Bearer {token.value.reveal()}\r\n".encode("ascii")
-
-
 class ClientRequest:
     """What of a request goes upstream, whatever the token.
 
@@ -42,11 +38,12 @@ class ClientRequest:
         target: in origin-form, byte for byte.
         length: its Content-Length, or None; `chunked`: it comes in the chunked coding.
         expects: the client waits for 100 Continue before it sends its content (RFC 9110 section 10.1.1).
+        websocket: the client asks for a WebSocket (RFC 6455 section 4.1); any other Upgrade is dropped.
         keep_alive: the client's connection may stay open afterwards.
         id: the client's X-Request-Id where it is a sane one; the caller makes one otherwise.
     """
 
-    __slots__ = ("_tail", "chunked", "expects", "given_id", "keep_alive", "length", "method", "target")
+    __slots__ = ("_tail", "chunked", "expects", "given_id", "keep_alive", "length", "method", "target", "websocket")
 
     def __init__(self, request: web.BaseRequest, rules: RequestRules) -> None:
         """Judge and filter a request.
@@ -75,6 +72,16 @@ class ClientRequest:
         self.expects = not old and found.expect is not None and found.expect.lower() == b"100-continue"
         self.keep_alive = not message.should_close
         self.given_id = found.request_id
+        self.websocket = (
+            found.upgrade is not None
+            and message.upgrade
+            and self.method == "GET"
+            and found.upgrade.lower() == b"websocket"
+            and self.length is None
+            and not self.chunked
+        )
+        if self.websocket:
+            lines.append(_UPGRADE)
         peer = request.protocol.peername
         lines.append(_forwarded(peer[0] if isinstance(peer, tuple) else None, found.host, old))
         self._tail = b"".join(lines)
@@ -92,7 +99,7 @@ class ClientRequest:
                 b"X-Request-Id: ",
                 request_id,
                 b"\r\n",
-                b"" if token is None else _authorization(token),
+                b"" if token is None else route.authorization(token),
                 _EXPECT if expect else b"",
                 b"\r\n",
             )

@@ -9,6 +9,7 @@ from typing import Final
 from reauth_proxy.forward.fields import challenges
 from reauth_proxy.session.challenge import rejects
 from reauth_proxy.session.refresher import Session
+from reauth_proxy.session.tokens import AccessToken
 from reauth_proxy.upstream.connection import Connection, ConnectionBroken
 from reauth_proxy.upstream.pool import Pool
 
@@ -57,11 +58,21 @@ class Route:
     response_timeout: float
     #: What never changes in a request's head.
     constant: bytes = field(init=False)
+    #: The Authorization line of the newest token; identity is cheaper to compare than a hash.
+    _authorized: tuple[AccessToken | None, bytes] = field(init=False, default=(None, b""), repr=False)
 
     def __post_init__(self) -> None:
         self.constant = b" HTTP/1.1\r\nHost: " + self.authority + b"\r\n"
 
-    async def exchange(self, data: bytes, method: str, *, replayable: bool) -> Response:
+    def authorization(self, token: AccessToken) -> bytes:
+        """Return the Authorization field line that brings `token` (RFC 6750 section 2.1)."""
+        known, line = self._authorized
+        if known is not token:
+            line = f"Authorization: Bearer {token.value.reveal()}\r\n".encode("ascii")
+            self._authorized = (token, line)
+        return line
+
+    async def exchange(self, data: bytes, method: str, *, websocket: bool = False) -> Response:
         """Send a request that is here as a whole, and return the answer's head.
 
         A kept-alive connection that the upstream closed before one byte of an answer is replaced by a new one where
@@ -74,13 +85,13 @@ class Route:
         connection = pool.take() or await pool.acquire()
         while True:
             try:
-                connection.begin(data, head=method == "HEAD")
+                connection.begin(data, head=method == "HEAD", switch=websocket)
                 connection.start_clock(self.response_timeout)
                 await connection.response()
             except ConnectionBroken as broken:
                 connection.close()
                 stale = broken.untouched and connection.exchanges > 1
-                if not (stale and replayable and method in IDEMPOTENT):
+                if not (stale and method in IDEMPOTENT):
                     raise
                 connection = await pool.dial()
             except BaseException:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import httptools
 
@@ -26,6 +26,26 @@ MAX_INFORMATIONAL: Final = 32
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 Fields = list[tuple[bytes, bytes]]
+
+
+class TunnelEnd(Protocol):
+    """What a connection tells the tunnel that it has become a part of."""
+
+    def from_upstream(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def upstream_ended(self) -> bool:
+        """The upstream will send no more; return whether it can still be sent to."""
+        ...
+
+    def upstream_full(self) -> None:
+        """The upstream takes no more for now."""
+
+    def upstream_drained(self) -> None:
+        """The upstream takes more again."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
 
 
 class ConnectionBroken(UpstreamUnreachable):
@@ -50,9 +70,11 @@ class Connection(asyncio.Protocol):
         reusable: the connection may carry another exchange after this one.
         exchanges: how many were begun; more than one means a kept-alive connection.
         continued: the upstream said 100 Continue.
+        switched: it said 101, and from now on bytes are WebSocket's, for `tunnel`.
     """
 
     __slots__ = (
+        "_asked_to_switch",
         "_body",
         "_body_size",
         "_closing",
@@ -83,7 +105,9 @@ class Connection(asyncio.Protocol):
         "reason",
         "reusable",
         "status",
+        "switched",
         "transport",
+        "tunnel",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None]) -> None:
@@ -101,9 +125,11 @@ class Connection(asyncio.Protocol):
         self.exchanges = 0
         self.idle_since = 0.0
         self._receiving = False
-        self._reset(expect_none=False)
+        self.switched = False
+        self.tunnel: TunnelEnd | None = None
+        self._reset(expect_none=False, switch=False)
 
-    def _reset(self, *, expect_none: bool) -> None:
+    def _reset(self, *, expect_none: bool, switch: bool) -> None:
         self.status = 0
         self.reason = b""
         self.fields: Fields = []
@@ -117,6 +143,7 @@ class Connection(asyncio.Protocol):
         self._body_size = 0
         self._error: Exception | None = None
         self._expect_none = expect_none
+        self._asked_to_switch = switch
         self._head_size = 0
         self._informational = 0
         self._touched = False
@@ -128,12 +155,17 @@ class Connection(asyncio.Protocol):
     def closed(self) -> bool:
         return self._closing or self.transport is None or self.transport.is_closing()
 
-    def begin(self, data: bytes, *, head: bool) -> None:
-        """Start an exchange by writing `data`; `head` says that the method is HEAD, so no content will come."""
+    def begin(self, data: bytes, *, head: bool, switch: bool = False) -> None:
+        """Start an exchange by writing `data`.
+
+        Args:
+            head: the method is HEAD, so no content will come.
+            switch: the request asks for WebSocket, so 101 is an answer (RFC 9110 section 7.8).
+        """
         transport = self.transport
         if transport is None or self._closing:
             raise ConnectionBroken("The upstream closed the connection.", untouched=True)
-        self._reset(expect_none=head)
+        self._reset(expect_none=head, switch=switch)
         self._receiving = True
         self.exchanges += 1
         transport.write(data)
@@ -263,6 +295,12 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
+        if self.switched:
+            if self.tunnel is not None:
+                self.tunnel.from_upstream(data)
+            else:
+                self._body.append(data)
+            return
         if not self._receiving or self.complete:
             # Bytes after the end of a response, or before a request: never given to the next request.
             self.reusable = False
@@ -274,8 +312,14 @@ class Connection(asyncio.Protocol):
             parser = self._parser = httptools.HttpResponseParser(self)
         try:
             parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._fail(UpstreamMalformed("The upstream switched protocols without being asked."))
+        except httptools.HttpParserUpgrade as upgrade:
+            if not self.switched:
+                self._fail(UpstreamMalformed("The upstream switched protocols without being asked."))
+                return
+            if early := data[upgrade.args[0] :]:
+                self._body.append(early)
+            self._wake()
+            return
         except httptools.HttpParserError:
             # Includes what our own callbacks below raise. An answer that was whole already stays whole.
             if self.complete:
@@ -298,9 +342,14 @@ class Connection(asyncio.Protocol):
                 self.transport.pause_reading()
         self._wake()
 
+    def eof_received(self) -> bool:
+        return self.tunnel is not None and self.tunnel.upstream_ended()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self.transport = None
+        if self.tunnel is not None:
+            self.tunnel.lost()
         if self._receiving and not self.complete and self._error is None:
             if self._until_close and exc is None:
                 self.complete = True  # RFC 9112 section 6.3 rule 8: ends with the connection
@@ -315,9 +364,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writing_paused = True
+        if self.tunnel is not None:
+            self.tunnel.upstream_full()
 
     def resume_writing(self) -> None:
         self._writing_paused = False
+        if self.tunnel is not None:
+            self.tunnel.upstream_drained()
         self._release_writer()
 
     def _release_writer(self) -> None:
@@ -344,6 +397,9 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         assert parser is not None
         status = parser.get_status_code()
+        if status == 101 and self._asked_to_switch:
+            self._on_switch()
+            return
         if status < 200:
             self._on_informational(status)
             return
@@ -371,6 +427,14 @@ class Connection(asyncio.Protocol):
             self._until_close = True
         self.head_done = True
 
+    def _on_switch(self) -> None:
+        upgrades = [value.lower() for name, value in self.fields if name.lower() == b"upgrade"]
+        if upgrades != [b"websocket"]:
+            raise httptools.HttpParserError("a switch to another protocol than the one asked for")
+        self.status = 101
+        self.bodiless = True
+        self.switched = self.head_done = True
+
     def _on_informational(self, status: int) -> None:
         self._informational += 1
         if status == 101 or self._informational > MAX_INFORMATIONAL:
@@ -385,7 +449,7 @@ class Connection(asyncio.Protocol):
         self._body_size += len(data)
 
     def on_message_complete(self) -> None:
-        if self.head_done:
+        if self.head_done and not self.switched:
             self.complete = True
 
     def __repr__(self) -> str:

@@ -1,0 +1,158 @@
+"""The commands; the only place that prints.
+
+Exit status: 0 well, 1 failed while running, 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+from reauth_proxy import __version__
+from reauth_proxy.errors import ConfigError, ReauthError
+
+if TYPE_CHECKING:
+    from reauth_proxy.config.model import Config
+
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+_CONFIG: Final = click.Path(path_type=Path)
+_EXAMPLES: Final = """\b
+Examples:
+  reauth-proxy demo                          try it, with no file and no network
+  reauth-proxy check --config config.yaml    every mistake in a file, at once
+  reauth-proxy --config config.yaml          run; SIGTERM drains and ends it
+  reauth-proxy schema > schema.json          for your editor
+"""
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=_EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("-c", "--config", "config_file", type=_CONFIG, metavar="FILE", help="Run the daemon with this file.")
+@click.version_option(__version__, prog_name="reauth-proxy", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context, config_file: Path | None) -> None:
+    """A local reverse proxy that keeps access tokens fresh.
+
+    It forwards requests with a fresh token, parks those that meet an expired one behind one refresh, replays them, and
+    tells the frontend to log out only when the session is really over.
+    """
+    if context.invoked_subcommand is not None:
+        if config_file is not None:
+            raise click.UsageError(
+                f"--config goes behind the command: reauth-proxy {context.invoked_subcommand} --config FILE"
+                if context.invoked_subcommand == "check"
+                else f"`{context.invoked_subcommand}` takes no --config."
+            )
+        return
+    if config_file is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(WRONG_USAGE)
+    from reauth_proxy.server import run
+
+    context.exit(run(config_file))
+
+
+@cli.command()
+@click.option("-c", "--config", "config_file", type=_CONFIG, metavar="FILE", required=True, help="The file to check.")
+def check(config_file: Path) -> None:
+    """Tell every mistake in a config file, each with its line, its key and what to do.
+
+    Exits with 0 if there is none, else with 2.
+
+    \b
+    Example:
+      reauth-proxy check --config config.yaml
+    """
+    from reauth_proxy.config.load import load
+
+    config = load(config_file)
+    click.echo(f"{config_file} is fine.")
+    for name, value in _summary(config):
+        click.echo(f"  {name:<11}{value}")
+
+
+def _summary(config: Config) -> list[tuple[str, str]]:
+    """Say in a few lines what a configuration makes the daemon do; no secret among it."""
+    endpoint = config.credential.token_endpoint
+    if endpoint.type == "oauth2":
+        where = f"oauth2 at {endpoint.url or endpoint.issuer} as {endpoint.client_id} ({endpoint.client_auth})"
+    else:
+        where = f"json, {endpoint.method} {endpoint.url}"
+    given = "a refresh token is configured" if config.credential.refresh_token else "the refresh token is in the store"
+    store = config.store
+    return [
+        ("listen", str(config.listen)),
+        ("upstream", str(config.upstream)),
+        ("credential", f"{where}; {given}"),
+        ("store", store.type if store.path is None else f"{store.type} {store.path}"),
+    ]
+
+
+@cli.command()
+@click.option("--servers-only", is_flag=True, help="Run the authorization server and the API, and not the proxy.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), metavar="PORT", help="Where the proxy listens; 0 is any free port."
+)
+@click.pass_context
+def demo(context: click.Context, servers_only: bool, port: int | None) -> None:
+    """Run the proxy against an authorization server and an API of its own, all on loopback.
+
+    Tokens expire every few seconds there. It prints curl lines to try, and needs no file and no network.
+
+    \b
+    Examples:
+      reauth-proxy demo
+      reauth-proxy demo --servers-only     then: reauth-proxy --config config.example.yaml
+    """
+    from reauth_proxy.demo import run
+
+    context.exit(run(servers_only, port))
+
+
+@cli.command()
+def schema() -> None:
+    """Print the configuration's JSON Schema, for editors.
+
+    \b
+    Example, with the first line of a config file for editors that use yaml-language-server:
+      reauth-proxy schema > reauth-proxy.schema.json
+      # yaml-language-server: $schema=reauth-proxy.schema.json
+    """
+    import json
+
+    from reauth_proxy.config.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+def main() -> NoReturn:
+    """Run the program: the console script, and ``python -m reauth_proxy``."""
+    try:
+        status = cli.main(prog_name="reauth-proxy", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(FAILED)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(WRONG_USAGE)
+    except ReauthError as error:
+        click.echo(f"reauth-proxy: {error}", err=True)
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    sys.exit(status if isinstance(status, int) else 0)
