@@ -1,0 +1,120 @@
+"""What pydantic found, in the words of a person who reads a configuration file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from reauth_proxy.config.model import Config
+from reauth_proxy.config.problems import Path, got, listed
+
+#: Examples for keys that must be there.
+_EXAMPLES: Final = {
+    ("upstream",): "https://api.example.com",
+    ("credential", "token_endpoint", "client_id"): "web",
+    ("credential", "token_endpoint", "url"): "https://api.example.com/refresh",
+    ("credential", "token_endpoint", "response", "access_token"): "/accessToken",
+}
+#: How many unknown keys get a search for the name that was meant; it takes time.
+_GUESSED: Final = 100
+
+
+def sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Return the models that a field may hold: one as a rule, two for a choice by `type`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from sections(part)
+
+
+def keys(model: type[BaseModel] = Config, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Return every key of the configuration with its path; keys of a choice by `type` one after the other."""
+    for name, field in model.model_fields.items():
+        yield (*path, name), field
+        for section in sections(field.annotation):
+            yield from keys(section, (*path, name))
+
+
+def explain(error: ValidationError) -> list[tuple[Path, str]]:
+    """Return each problem with the path of its key."""
+    problems: list[tuple[Path, str]] = []
+    guesses = 0
+    for detail in error.errors(include_url=False):
+        kind = detail["type"]
+        if kind == "default_factory_not_called":  # the default depends on a key that is told about already
+            continue
+        path, tag = _path(detail["loc"])
+        context: Mapping[str, Any] = detail.get("ctx", {})
+        if kind == "value_error":
+            message = str(context["error"])
+        elif kind == "missing":
+            message = _missing(path)
+        elif kind == "extra_forbidden":
+            guesses += 1
+            message = _unknown(path, tag) if guesses <= _GUESSED else "unknown key"
+        elif kind == "union_tag_invalid":
+            path = (*path, "type")
+            value = detail["input"].get("type") if isinstance(detail["input"], dict) else None
+            message = f"expected oauth2 or json, {got(value)}"
+        elif kind == "too_short":
+            message = "expected at least one"
+        else:
+            message = f"expected {_SHAPES.get(kind, 'something else')}, {got(detail['input'])}"
+        problems.append((path, message))
+    return problems
+
+
+_SHAPES: Final = {
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "dict_type": "a mapping of names to values",
+    "tuple_type": "a list such as [401]",
+}
+
+
+def _path(location: tuple[str | int, ...]) -> tuple[Path, str | None]:
+    """Return the path that a person knows, and the `type` that was chosen on the way."""
+    if location[-1:] == ("[key]",):
+        location = location[:-1]
+    if location[:2] == ("credential", "token_endpoint") and len(location) > 2:
+        return (*location[:2], *location[3:]), str(location[2])
+    return location, None
+
+
+def _missing(path: Path) -> str:
+    names = tuple(str(part) for part in path)
+    example = _EXAMPLES.get(names)
+    return f"required, such as `{path[-1]}: {example}`" if example else "required"
+
+
+def _unknown(path: Path, tag: str | None) -> str:
+    """Say which key was meant: one beside it, one of the same name elsewhere, or name those that there are."""
+    parent, name = tuple(str(part) for part in path[:-1]), str(path[-1])[:64]
+    everywhere = list(keys())
+    here = [
+        other[-1]
+        for other, field in everywhere
+        if other[:-1] == parent and (tag is None or len(path) > 3 or _of(tag, other[-1]))
+    ]
+    elsewhere = dict.fromkeys(".".join(other) for other, _ in everywhere if other[-1] == name)
+    if ".".join((*parent, name)) in elsewhere:
+        return f"unknown key with `type: {tag}`"
+    if elsewhere:
+        return f"unknown key here; did you mean `{next(iter(elsewhere))}`?"
+    close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.65)
+    if close:
+        return f"unknown key; did you mean `{close[0]}`?"
+    return f"unknown key; expected {listed(dict.fromkeys(here))}"
+
+
+def _of(tag: str, name: str) -> bool:
+    """Tell whether a key belongs to that type of token endpoint."""
+    return any(
+        tag == section.model_fields["type"].annotation.__args__[0] and name in section.model_fields  # type: ignore[union-attr]
+        for section in sections(dict(keys())["credential", "token_endpoint"].annotation)
+    )

@@ -1,0 +1,317 @@
+"""What a value of the configuration may look like, for pydantic: reading, checking, and JSON Schema."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+
+from reauth_proxy.config import units
+from reauth_proxy.config.address import Listen, Url, is_loopback, parse_listen, parse_url
+from reauth_proxy.config.environment import Reading, read_secret
+from reauth_proxy.config.problems import Text, expected
+from reauth_proxy.errors import ConfigError
+from reauth_proxy.session.tokens import Secret
+
+_INTERPOLATED: Final = {"type": "string", "pattern": r"\$\{"}
+_SECRET_SCHEMA: Final[dict[str, Any]] = {
+    "oneOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "object",
+            "properties": {"env": {"type": "string", "description": "The environment variable that holds it."}},
+            "required": ["env"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {"file": {"type": "string", "description": "The file that holds it."}},
+            "required": ["file"],
+            "additionalProperties": False,
+        },
+    ]
+}
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*", re.ASCII)
+_WHOLE_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
+_DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+_OWN: Final = frozenset({"host", "content-length", "transfer-encoding"})
+_HOP_BY_HOP: Final = frozenset(
+    {
+        "connection",
+        "http2-settings",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "upgrade",
+    }
+)
+
+
+def _reading(info: ValidationInfo) -> Reading:
+    return info.context if isinstance(info.context, Reading) else Reading()
+
+
+def _words(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise expected("text", value)
+    if not value.isprintable():
+        raise ValueError("expected text on one line, without control characters")
+    return str(value)
+
+
+def _choice(value: object, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(str(value) if isinstance(value, str) else value)
+    except ValidationError as error:
+        names = error.errors()[0]["ctx"]["expected"].replace("'", "")
+        raise expected(names, value) from None
+
+
+def _status(value: object) -> int:
+    return units.whole(value, 400, 599)
+
+
+def _count(value: object) -> int:
+    return units.whole(value, 1, 1_000_000)
+
+
+def _secret(value: object, info: ValidationInfo) -> Secret:
+    return read_secret(value, _reading(info))
+
+
+def _token(secret: Secret) -> Secret:
+    """A token or password goes onto one line of a message; a line end in it is a slip, and dangerous."""
+    if not secret.reveal().isprintable():
+        raise ValueError("it holds a line end or another control character")
+    return secret
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value:
+        raise expected("a path", value)
+    return _reading(info).path(str(value))
+
+
+def _existing(path: Path, info: ValidationInfo) -> Path:
+    try:
+        if path.is_file():
+            return path
+    except OSError:
+        pass
+    raise ValueError("there is no such file")
+
+
+def _secured(url: Url, info: ValidationInfo) -> Url:
+    if url.scheme == "http" and not is_loopback(url.host) and not _reading(info).allow_insecure:
+        raise ValueError(
+            "plain http would show tokens to the network; write https, or set `tls.allow_insecure: true` if it is yours"
+        )
+    return url
+
+
+def _field_name(value: object) -> str:
+    if not isinstance(value, str) or not _TOKEN.fullmatch(value) or len(value) > 256:
+        raise expected("the name of an HTTP field such as X-Api-Version", value)
+    return str(value)
+
+
+def _removable(value: object) -> str:
+    name = _field_name(value)
+    if name.lower() in _OWN:
+        raise ValueError(f"{name} belongs to the proxy and cannot be changed")
+    return name
+
+
+def _settable(value: object) -> str:
+    name = _removable(value)
+    if name.lower() in _HOP_BY_HOP or name.lower() == "authorization" or name.lower().startswith("reauth-"):
+        raise ValueError(f"{name} belongs to the proxy and cannot be changed")
+    return name
+
+
+def _endpoint_field(value: object) -> str:
+    name = _removable(value)
+    if name.lower() in _HOP_BY_HOP or name.lower() == "content-type":
+        raise ValueError(f"{name} belongs to the proxy and cannot be changed")
+    return name
+
+
+def _field_secret(secret: Secret) -> Secret:
+    if not _FIELD_VALUE.fullmatch(secret.reveal()):
+        raise ValueError("expected printable ASCII, without a line end or a space at its ends")
+    return secret
+
+
+def _revealed(value: object, info: ValidationInfo) -> str:
+    return _field_secret(_secret(value, info)).reveal()
+
+
+def _distinct(fields: dict[str, Any]) -> dict[str, Any]:
+    if len({name.lower() for name in fields}) != len(fields):
+        raise ValueError("the same field twice: the names of fields do not differ by case")
+    return fields
+
+
+def _pointer(value: object) -> str:
+    from reauth_proxy.issuers import pointer
+
+    if not isinstance(value, str) or not value:
+        raise expected("a JSON Pointer such as /accessToken", value)
+    try:
+        pointer.parse(value)
+    except ConfigError:
+        raise expected("a JSON Pointer (RFC 6901) such as /accessToken", value) from None
+    return str(value)
+
+
+def _scope(value: object) -> str:
+    if not isinstance(value, str) or not _SCOPE.fullmatch(value):
+        raise expected("scopes with one space between them, such as openid offline_access", value)
+    return str(value)
+
+
+def _template(value: object) -> object:
+    return _json(value, "body")
+
+
+def _json(value: object, where: str) -> object:
+    if isinstance(value, Text):
+        return _resolved(str(value)) if value.plain else str(value)
+    if isinstance(value, Mapping):
+        name = next(iter(value), None)
+        if name in ("refresh_token", "access_token") and value == {name: None}:
+            raise ValueError(f'put quotes around "{{{name}}}" at {where}: without them it is a mapping')
+        return {str(key): _json(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item, where) for item in value]
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise expected(f"a JSON value at {where}", value)
+
+
+def _resolved(text: str) -> object:
+    """Return what a scalar without quotes means in JSON; what JSON would not write that way stays text."""
+    if text in ("true", "false"):
+        return text == "true"
+    if _WHOLE_NUMBER.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) and math.isfinite(float(text)) else text
+
+
+def _parameter(value: object) -> str:
+    name = _words(value)
+    if name in ("grant_type", "refresh_token", "client_assertion", "client_assertion_type"):
+        raise ValueError("the proxy sends this parameter itself")
+    if name in ("client_id", "client_secret", "scope"):
+        raise ValueError(f"write it as `{name}` beside `params`")
+    return name
+
+
+def _url(value: object) -> Url:
+    return parse_url(value)
+
+
+def _url_with_query(value: object) -> Url:
+    return parse_url(value, query=True)
+
+
+def _one_of_schema(*schemas: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [*schemas, _INTERPOLATED]})
+
+
+_DURATION_SCHEMA: Final = WithJsonSchema(
+    {
+        "oneOf": [
+            {"type": "number", "minimum": 0, "description": "seconds"},
+            {"type": "string", "pattern": r"^([0-9]*\.?[0-9]+ ?(ms|s|m|h|d)?|.*\$\{.*)$"},
+        ],
+        "examples": ["500ms", "10s", "5m", "1h"],
+    }
+)
+_URL_SCHEMA: Final = WithJsonSchema({"type": "string", "examples": ["https://api.example.com"]})
+
+Duration = Annotated[float, BeforeValidator(units.seconds), _DURATION_SCHEMA]
+PositiveDuration = Annotated[float, BeforeValidator(units.positive_seconds), _DURATION_SCHEMA]
+Size = Annotated[
+    int,
+    BeforeValidator(units.size),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "integer", "minimum": 0, "description": "bytes"},
+                {"type": "string", "pattern": r"^([0-9]*\.?[0-9]+ ?([kKmMgG]?[iI]?[bB])?|.*\$\{.*)$"},
+            ],
+            "examples": ["64KiB", "8MiB"],
+        }
+    ),
+]
+Switch = Annotated[bool, BeforeValidator(units.switch), _one_of_schema({"type": "boolean"})]
+Count = Annotated[int, BeforeValidator(_count), _one_of_schema({"type": "integer", "minimum": 1, "maximum": 1_000_000})]
+Status = Annotated[int, BeforeValidator(_status), _one_of_schema({"type": "integer", "minimum": 400, "maximum": 599})]
+Words = Annotated[str, BeforeValidator(_words)]
+Choice: Final = WrapValidator(_choice)
+Scope = Annotated[str, BeforeValidator(_scope)]
+#: A secret of any shape, such as a PEM key of many lines.
+SecretValue = Annotated[Secret, PlainValidator(_secret), WithJsonSchema(_SECRET_SCHEMA)]
+#: A secret that goes onto one line of a message.
+SecretLine = Annotated[Secret, PlainValidator(_secret), AfterValidator(_token), WithJsonSchema(_SECRET_SCHEMA)]
+AnyPath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string"})]
+ExistingFile = Annotated[Path, PlainValidator(_path), AfterValidator(_existing), WithJsonSchema({"type": "string"})]
+ListenAddress = Annotated[
+    Listen,
+    PlainValidator(parse_listen),
+    WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8080", "[::1]:8080", "unix:/run/reauth-proxy.sock"]}),
+]
+BaseUrl = Annotated[Url, PlainValidator(_url), AfterValidator(_secured), _URL_SCHEMA]
+EndpointUrl = Annotated[Url, PlainValidator(_url_with_query), AfterValidator(_secured), _URL_SCHEMA]
+JsonPointer = Annotated[str, BeforeValidator(_pointer), WithJsonSchema({"type": "string", "pattern": r"^/|\$\{"})]
+Template = Annotated[Any, PlainValidator(_template), WithJsonSchema({"examples": [{"token": "{refresh_token}"}]})]
+RemovableName = Annotated[str, BeforeValidator(_removable)]
+#: Fields for upstreams and clients. Their values may be read like secrets, and end as text in the forwarder's tables.
+FieldValues = Annotated[
+    dict[
+        Annotated[str, BeforeValidator(_settable)],
+        Annotated[str, PlainValidator(_revealed), WithJsonSchema(_SECRET_SCHEMA)],
+    ],
+    AfterValidator(_distinct),
+]
+#: Fields for token endpoints.
+EndpointFields = Annotated[
+    dict[
+        Annotated[str, BeforeValidator(_endpoint_field)],
+        Annotated[Secret, PlainValidator(_secret), AfterValidator(_field_secret), WithJsonSchema(_SECRET_SCHEMA)],
+    ],
+    AfterValidator(_distinct),
+]
+Parameters = dict[Annotated[str, BeforeValidator(_parameter)], SecretLine]
+
+
+def mentions(template: object, *names: str) -> bool:
+    """Tell whether one of the names stands as a placeholder in a template's strings."""
+    if isinstance(template, Secret):
+        return mentions(template.reveal(), *names)
+    if isinstance(template, str):
+        return any(f"{{{name}}}" in template for name in names)
+    if isinstance(template, dict):
+        return any(mentions(item, *names) for item in template.values())
+    return isinstance(template, list) and any(mentions(item, *names) for item in template)
