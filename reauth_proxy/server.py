@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 BACKLOG: Final = 1024
 #: Seconds that a client's idle connection is kept.
 IDLE_TIMEOUT: Final = 75.0
-#: Seconds between two looks at whether every request has ended, while draining.
-DRAIN_STEP: Final = 0.05
 
 
 class StartError(ReauthError):
@@ -95,7 +93,6 @@ class Daemon:
         loop = asyncio.get_running_loop()
         try:
             if listen.path is not None:
-                Path(listen.path).unlink(missing_ok=True)
                 mask = os.umask(0o177)  # mode 0600 from the first moment
                 try:
                     self._server = await loop.create_unix_server(self._front, listen.path, backlog=BACKLOG)
@@ -137,14 +134,8 @@ class Daemon:
         """
         if self._server is not None:
             self._server.close()
-            self._forwarder.draining = True
-            for connection in self._front.connections:
-                if connection._waiter is not None:  # between two requests
-                    connection.close()
-            loop = asyncio.get_running_loop()
-            end = loop.time() + self.config.drain_timeout
-            while self._forwarder.active and loop.time() < end:
-                await asyncio.sleep(DRAIN_STEP)
+            self._front.close_idle()
+            await self._forwarder.drained(self.config.drain_timeout)
         await self._release()
         log.info("server.drained")
 
@@ -156,7 +147,7 @@ class Daemon:
         await self._store.close()
         self._access.close()
         if self.config.listen.path is not None and self._server is not None:
-            Path(self.config.listen.path).unlink(missing_ok=True)
+            await asyncio.to_thread(Path(self.config.listen.path).unlink, missing_ok=True)
 
     def __repr__(self) -> str:
         return f"<Daemon {self.url or 'not started'} {getattr(self, 'session', None)!r}>"

@@ -6,6 +6,7 @@ Read :meth:`Forwarder.forward` first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -15,10 +16,10 @@ from aiohttp import web
 from reauth_proxy.errors import Refusal
 from reauth_proxy.forward import answers, fields
 from reauth_proxy.forward.content import Content, Kept, Streamed, capture
+from reauth_proxy.forward.listener import FrontConnection
 from reauth_proxy.forward.relay import CLOSED, OPEN, ClientGone, Sent, relay, write
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.route import Response, Route
-from reauth_proxy.forward.listener import FrontConnection
 from reauth_proxy.forward.tunnel import SWITCHING, Tunnel
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.session.tokens import AccessToken
@@ -85,8 +86,10 @@ class Forwarder:
         request_id: Callable[[bytes | None], str],
     ) -> None:
         self.route = route
-        self.draining = False
+        #: Requests under way.
         self.active = 0
+        #: Set up while draining: every request under way has ended.
+        self._quiet: asyncio.Event | None = None
         self._request_rules = request_rules
         self._response_rules = response_rules
         self._keep = keep
@@ -109,6 +112,8 @@ class Forwarder:
             return await self.refuse(request, trip, answers.InternalError("The proxy failed; its log says why."))
         finally:
             self.active -= 1
+            if self._quiet is not None and not self.active:
+                self._quiet.set()
             if trip.upload is not None:
                 await trip.upload.stop()
             if self._access.enabled:
@@ -122,6 +127,18 @@ class Forwarder:
                     trip.outcome,
                     trip.size,
                 )
+
+    async def drained(self, timeout: float) -> None:
+        """From now on, close connections after their answers; return when no request is under way.
+
+        Args:
+            timeout: seconds after which to return all the same.
+        """
+        self._quiet = asyncio.Event()
+        if self.active:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._quiet.wait()
 
     async def forward(self, request: web.BaseRequest, trip: Trip) -> Sent:
         """Forward one request: the whole product on one screen.
@@ -147,7 +164,7 @@ class Forwarder:
         lines += self._response_rules.filter(response.fields)
         if response.status == 101:
             return await self._tunnel(request, trip, response, lines)
-        keep_alive = client.keep_alive and not self.draining and request.content.is_eof()
+        keep_alive = client.keep_alive and self._quiet is None and request.content.is_eof()
         trip.size, keep_alive = await relay(request, response, lines, keep_alive=keep_alive)
         return OPEN if keep_alive else CLOSED
 
@@ -246,7 +263,7 @@ class Forwarder:
         if refusal.status in (500, 502, 504):
             log.warning("upstream.failed", request_id=trip.id, code=refusal.code, detail=refusal.detail)
         keep_alive = not (
-            refusal.closes or self.draining or request._message.should_close or not request.content.is_eof()
+            refusal.closes or self._quiet is not None or request._message.should_close or not request.content.is_eof()
         )
         try:
             write(request, answers.render(refusal, head=request.method == "HEAD", keep_alive=keep_alive))

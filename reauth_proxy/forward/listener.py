@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Protocol
 
 import structlog
@@ -12,7 +13,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from reauth_proxy.errors import BadRequest, Refusal
 from reauth_proxy.forward import answers
-from reauth_proxy.forward.relay import CLOSED, ClientGone, Sent, write
+from reauth_proxy.forward.relay import CLOSED, ClientGone, write
 
 log = structlog.get_logger(__name__)
 
@@ -70,10 +71,8 @@ class FrontConnection(RequestHandler):
             refusal = answers.InternalError("The proxy failed; its log says why.")
             log.error("request.failed", exc_info=exc)
         if request.writer.output_size == 0:
-            try:
+            with contextlib.suppress(ClientGone):
                 write(request, answers.render(refusal, head=False, keep_alive=False))
-            except ClientGone:
-                pass
         return CLOSED
 
 
@@ -101,5 +100,8 @@ class FrontServer(web.Server):
     def __call__(self) -> RequestHandler:
         return FrontConnection(self, loop=asyncio.get_running_loop(), **self._kwargs)
 
-
-__all__ = ["FrontConnection", "FrontServer", "Sent"]
+    def close_idle(self) -> None:
+        """Close the connections that are between two requests."""
+        for connection in self.connections:
+            if connection._waiter is not None:
+                connection.close()
