@@ -61,9 +61,9 @@ class Transport:
         except aiohttp.ConnectionTimeoutError:
             return Unavailable(f"cannot connect to {place}: no answer within {self._connect_timeout:g} s")
         except aiohttp.ClientConnectorCertificateError as error:
-            return Unavailable(f"cannot connect to {place}: {_describe(error.certificate_error)}")
+            return Unavailable(f"cannot connect to {place}: {describe(error.certificate_error)}")
         except aiohttp.ClientConnectorError as error:
-            return Unavailable(f"cannot connect to {place}: {_describe(error.os_error)}")
+            return Unavailable(f"cannot connect to {place}: {describe(error.os_error)}")
         except aiohttp.InvalidURL:
             return Unavailable("the token endpoint's URL is not one that can be called", misconfigured=True)
         except aiohttp.ClientResponseError:
@@ -130,12 +130,10 @@ def _place(url: str) -> str:
         return "the token endpoint"
 
 
-def _describe(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """Say in a few words why there is no connection; nothing of it comes from the peer."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate was not accepted ({error.verify_message})"
-    if isinstance(error, ssl.CertificateError):
-        return "its certificate was not accepted"
+        return f"its certificate was not accepted ({getattr(error, 'verify_message', 'no reason given')})"
     if isinstance(error, ssl.SSLError):
         return "the TLS handshake failed; is it https?"
     if isinstance(error, socket.gaierror):

@@ -19,7 +19,10 @@ _ATTEMPTS: Final = 5
 
 
 def replace(target: Path, data: bytes) -> None:
-    """Make `data` the content of `target`, durably. Raises OSError, and then the old content is still there."""
+    """Make `data` the content of `target`, durably.
+
+    Raises OSError; then the old content is still there, or, where only the last flush failed, the new one.
+    """
     temporary = write_temporary(target, data)
     try:
         try:
@@ -82,11 +85,16 @@ def _create(target: Path) -> tuple[Path, int]:
     for _ in range(_ATTEMPTS):
         path = target.parent / f".{target.name}.{secrets.token_hex(8)}.tmp"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        # Between these two lines a sweep may have taken it for a dead process's.
-        if _claimed(descriptor) and os.fstat(descriptor).st_nlink:
+        ours = False
+        try:
+            # Between the two lines above and below, a sweep may have taken it for a dead process's.
+            ours = _claimed(descriptor) and os.fstat(descriptor).st_nlink > 0
+        finally:
+            if not ours:
+                os.close(descriptor)
+                path.unlink(missing_ok=True)
+        if ours:
             return path, descriptor
-        os.close(descriptor)
-        path.unlink(missing_ok=True)
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
@@ -102,7 +110,7 @@ def _overwrite(target: Path, data: bytes) -> None:
     """Write in place: a single file that is mounted by itself, as containers do, cannot be renamed over.
 
     The new content is padded to at least the length of the old one and goes out in one write, so that even a process
-    killed in the middle leaves one whole JSON document; only a power cut can tear it.
+    killed in the middle leaves one whole JSON document; only a power cut or a full disk can tear it.
     """
     descriptor = os.open(target, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -159,8 +159,6 @@ def _make(directory: Path) -> None:
     missing = []
     while not directory.is_dir():
         missing.append(directory)
-        if directory == directory.parent:
-            break
         directory = directory.parent
     for path in reversed(missing):
         path.mkdir(mode=0o700, exist_ok=True)

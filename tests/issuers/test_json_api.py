@@ -119,6 +119,13 @@ async def test_denied_statuses_are_a_verdict() -> None:
         assert await ask(endpoint) == Denied("status_401")
 
 
+async def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
+    async with http_endpoint() as endpoint:
+        pass
+    reply = await ask(endpoint)
+    assert reply == Unavailable(f"cannot connect to 127.0.0.1:{endpoint.port}: connection refused")
+
+
 @pytest.mark.parametrize("name", ["access_token", "expires_at"])
 def test_a_malformed_pointer_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="JSON Pointer"):

@@ -173,6 +173,13 @@ async def test_verdicts_arrive() -> None:
         assert await refresh(endpoint) == Unavailable("the token endpoint answered 503", 9.0)
 
 
+async def test_an_endpoint_that_is_not_there_is_unavailable() -> None:
+    async with http_endpoint() as endpoint:
+        pass
+    reply = await refresh(endpoint)
+    assert reply == Unavailable(f"cannot connect to 127.0.0.1:{endpoint.port}: connection refused")
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from reauth_proxy import __version__
 from reauth_proxy.issuers.reply import Answer
-from reauth_proxy.issuers.transport import LONGEST_ANSWER, Transport
+from reauth_proxy.issuers.transport import LONGEST_ANSWER, Transport, describe
 from reauth_proxy.session.tokens import Unavailable
 from tests.issuers.endpoints import certificate, http_endpoint, raw_endpoint, resets, sends
 
@@ -76,6 +77,36 @@ async def test_a_refused_connection_has_sent_nothing() -> None:
         port = probe.getsockname()[1]
     reply = await failed(f"http://127.0.0.1:{port}/token")
     assert reply == Unavailable(f"cannot connect to 127.0.0.1:{port}: connection refused")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "CANARY"), "connection refused"),
+        (ConnectionResetError(), "connection reset"),
+        (socket.gaierror(-2, "CANARY"), "its name could not be resolved"),
+        (OSError(errno.ENETUNREACH, "CANARY"), "network is unreachable"),
+        (OSError(None, "Multiple exceptions: CANARY"), "the connection failed"),
+        (ssl.SSLError(1, "CANARY"), "the TLS handshake failed; is it https?"),
+        (ssl.CertificateError("CANARY"), "its certificate was not accepted"),
+    ],
+)
+def test_why_there_is_no_connection_is_said_in_our_words(error: Exception, words: str) -> None:
+    assert describe(error).startswith(words)
+    assert "CANARY" not in describe(error)
+
+
+async def test_a_name_with_several_addresses_that_all_refuse_says_so() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    reply = await failed(f"http://localhost:{port}/token")
+    assert reply == Unavailable(f"cannot connect to localhost:{port}: connection refused")
+
+
+async def test_a_url_that_cannot_be_called_is_a_misconfiguration() -> None:
+    for url in ("http://", "http://127.1/token", "id.example/token"):
+        assert (await failed(url)).misconfigured
 
 
 async def test_a_name_that_does_not_resolve_has_sent_nothing() -> None:

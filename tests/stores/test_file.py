@@ -14,7 +14,7 @@ import pytest
 
 from reauth_proxy.errors import StoreError
 from reauth_proxy.session.tokens import Secret, StoredSession
-from reauth_proxy.stores import atomic
+from reauth_proxy.stores import atomic, flock
 from reauth_proxy.stores.file import FileStore, default_path
 
 OLD = StoredSession(Secret("refresh-CANARY-1"), Secret("access-CANARY-1"), 1_800_000_000.0, 1)
@@ -350,7 +350,7 @@ async def test_whoever_gives_up_waiting_for_the_lock_does_not_keep_it(path: Path
 
     async with store.lock():
         waiting = [asyncio.create_task(enter()) for _ in range(5)]
-        while descriptors() < before + 6:  # noqa: ASYNC110 - nothing tells that a descriptor was opened
+        while descriptors() < before + 6:
             await asyncio.sleep(0)
         for task in waiting:
             task.cancel()
@@ -359,6 +359,67 @@ async def test_whoever_gives_up_waiting_for_the_lock_does_not_keep_it(path: Path
     async with store.lock():
         pass
     assert descriptors() == before
+
+
+async def test_a_lock_that_cannot_be_had_says_why(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await saved(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(flock.fcntl, "flock", failing(errno.ENOLCK))
+        with pytest.raises(StoreError, match="cannot be locked: no locks available; the file system has no locks"):
+            async with store.lock():
+                pass
+        with pytest.raises(StoreError, match="the file system has no locks"):
+            await store.check()
+    assert names(path.parent) == {"session.json", "session.json.lock"}
+    path.with_name("session.json.lock").unlink()
+    path.with_name("session.json.lock").mkdir()
+    with pytest.raises(StoreError, match="cannot be locked: is a directory"):
+        async with store.lock():
+            pass
+
+
+async def test_a_sweep_that_took_a_new_temporary_file_for_a_dead_one_does_no_harm(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await saved(path)
+    claimed, taken = atomic._claimed, []
+
+    def sweeping(descriptor: int) -> bool:
+        if len(taken) < 2:
+            (temporary,) = path.parent.glob(".*.tmp")
+            taken.append(temporary)
+            if len(taken) == 1:
+                return False  # The sweep holds it at this moment,
+            temporary.unlink()  # or has removed it already.
+        return claimed(descriptor)
+
+    monkeypatch.setattr(atomic, "_claimed", sweeping)
+    await store.save(NEW)
+    assert len(taken) == 2
+    assert await store.load() == NEW
+    assert names(path.parent) == {"session.json"}
+
+
+@pytest.mark.parametrize(("number", "harmless"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+async def test_a_directory_that_cannot_be_flushed_matters_only_where_it_could_be(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, harmless: bool
+) -> None:
+    store = await saved(path)
+    fsync = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(atomic.os, "fsync", files_only)
+    if harmless:
+        await store.save(NEW)
+    else:
+        with pytest.raises(StoreError, match="could not be written"):
+            await store.save(NEW)
+    assert await store.load() == NEW
+    assert names(path.parent) == {"session.json"}
 
 
 async def test_an_error_inside_the_lock_gives_it_back(path: Path) -> None:

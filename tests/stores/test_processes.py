@@ -1,5 +1,5 @@
 """The file store between processes, killed ones among them."""
-# ruff: noqa: ASYNC110, ASYNC240 - a test of files may block, and has no events from another process
+# ruff: noqa: ASYNC240 - a test of files may block
 
 from __future__ import annotations
 
