@@ -139,7 +139,7 @@ class Flight:
             used = self._book.refresh_token
             assert used is not None, "a session that refreshes has a refresh token"
             reply = await self._reply(used)
-            if reply is None or self.superseded:
+            if reply is None:
                 return None
             if isinstance(reply, Issued):
                 await self._issue(reply, used)

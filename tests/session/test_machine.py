@@ -192,13 +192,13 @@ class SessionLife(RuleBasedStateMachine):
         assert self.session.parked == 0
         assert self.session.state is State.SIGNED_OUT
 
-    @rule(lifetime=st.sampled_from([None, -1.0, 60.0]))
-    def another_process_stores_a_session(self, lifetime: float | None) -> None:
+    @rule(lifetime=st.sampled_from([None, -1.0, 60.0]), generation=st.integers(0, 9))
+    def another_process_stores_a_session(self, lifetime: float | None, generation: int) -> None:
         number = next(self.numbers)
         access = secret(f"other-access-{number}")
         self.lifetimes[access.reveal()] = lifetime
         expires_at = None if lifetime is None else self.now().wall + lifetime
-        self.store.session = StoredSession(secret(f"other-{number}"), access, expires_at, number)
+        self.store.session = StoredSession(secret(f"other-{number}"), access, expires_at, generation)
 
     @rule(failing=st.booleans(), unlockable=st.booleans())
     def the_store_fails_or_recovers(self, failing: bool, unlockable: bool) -> None:

@@ -229,6 +229,15 @@ class TestStorms:
             assert names(await session.replace(2)) == ["access-3"]
 
     @virtual
+    async def test_a_new_refresh_token_starts_anew(self) -> None:
+        endpoint = Endpoint()
+        async with a_session(endpoint) as session:
+            await after_first_token(session)
+            assert names(await session.replace(1)) == ["access-2"]
+            await session.offer(secret("login"), secret("fresh"), 600)
+            assert names(await session.replace(3)) == ["access-3"]
+
+    @virtual
     async def test_a_refresh_that_expiry_asked_for_does_not_count(self) -> None:
         endpoint = Endpoint()
         async with a_session(endpoint) as session:
@@ -616,6 +625,40 @@ class TestAdoption:
             assert (endpoint.calls, session.generation, session.stats.adopted) == (1, 2, 1)
 
     @virtual
+    async def test_its_token_is_newer_than_ours_whatever_it_counts(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store, policy=RefreshPolicy(background=False, min_interval=0)) as session:
+            await after_first_token(session)
+            await session.replace(1)
+            store.session = StoredSession(secret("other"), secret("access-other"), WALL + 2000, 1)
+            assert names(await session.replace(2)) == ["access-other"]
+            assert session.generation == 3
+
+    @virtual
+    async def test_what_it_grew_from_is_remembered(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await after_first_token(session)
+            store.session = StoredSession(secret("other"), None, None, 1, "0123456789abcdef")
+            await session.replace(1)
+            assert store.session.configured == "0123456789abcdef"
+
+    @virtual
+    async def test_a_sign_out_while_the_store_is_read_wins(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            before = store.loads
+            store.session = StoredSession(secret("other"), secret("access-other"), WALL + 2000, 1)
+            parked = asyncio.create_task(session.token())
+            while store.loads == before:
+                await asyncio.sleep(0)
+            await session.sign_out()
+            with pytest.raises(LoggedOut):
+                await parked
+            await turns()
+            assert (session.state, session.usable()) == (State.SIGNED_OUT, None)
+
+    @virtual
     async def test_an_expired_one_is_refreshed_with_the_other_refresh_token(self) -> None:
         endpoint, store = Endpoint(), RecordingStore()
         async with a_session(endpoint, store) as session:
@@ -725,6 +768,8 @@ class TestStart:
         async with a_session(endpoint, store, configured=None) as session:
             await session.token()
             assert endpoint.used == ["CANARY-stored"]
+            assert store.session is not None
+            assert store.session.configured == "0123456789abcdef"
 
     @virtual
     async def test_signed_out_stays_so_with_the_same_configured_token(self) -> None:
@@ -835,6 +880,24 @@ class TestOfferAndSignOut:
             assert (store.session.refresh_token, store.session.signed_out) == (None, "signed_out")
 
     @virtual
+    async def test_an_offer_while_the_rotated_token_is_being_saved_wins(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            store.gate.clear()
+            parked = asyncio.create_task(session.token())
+            await turns(100)
+            offering = asyncio.create_task(session.offer(secret("login")))
+            await turns()
+            with capture_logs() as logs:
+                store.gate.set()
+                await offering
+                assert names(await parked) == ["access-2"]
+            assert endpoint.used == ["CANARY-refresh-0", "CANARY-login"]
+            assert "refresh.failed" not in [line["event"] for line in logs]
+            assert store.session is not None
+            assert store.session.refresh_token == secret("refresh-2")
+
+    @virtual
     async def test_a_sign_out_while_the_rotated_token_is_being_saved_wins(self) -> None:
         endpoint, store = Endpoint(), RecordingStore()
         async with a_session(endpoint, store) as session:
@@ -843,10 +906,12 @@ class TestOfferAndSignOut:
             await turns(100)
             leaving = asyncio.create_task(session.sign_out())
             await turns()
-            store.gate.set()
-            await leaving
-            with pytest.raises(LoggedOut):
-                await parked
+            with capture_logs() as logs:
+                store.gate.set()
+                await leaving
+                with pytest.raises(LoggedOut):
+                    await parked
+            assert "refresh.failed" not in [line["event"] for line in logs]
             assert store.session is not None
             assert store.session.signed_out == "signed_out"
 
