@@ -92,6 +92,8 @@ def _host(ipv6: str | None, host: str | None) -> str | None:
     """Return the host of an authority in lower case, None if it is none."""
     try:
         if ipv6 is not None:
+            if "%" in ipv6:  # a zone means something on one machine only (RFC 4007)
+                return None
             return str(ipaddress.IPv6Address(ipv6))
         if host is None or len(host) > 253 or not _NAME.fullmatch(host):
             return None

@@ -12,12 +12,15 @@ from pydantic.fields import FieldInfo
 from reauth_proxy.config.model import Config
 from reauth_proxy.config.problems import Path, got, listed
 
-#: Examples for keys that must be there.
+#: What to write for keys that must be there.
 _EXAMPLES: Final = {
-    ("upstream",): "https://api.example.com",
-    ("credential", "token_endpoint", "client_id"): "web",
-    ("credential", "token_endpoint", "url"): "https://api.example.com/refresh",
-    ("credential", "token_endpoint", "response", "access_token"): "/accessToken",
+    ("upstream",): "`upstream: https://api.example.com`",
+    ("credential",): "`credential:` with a `token_endpoint:` in it",
+    ("credential", "token_endpoint"): "`token_endpoint: {url: https://id.example.com/oauth2/token, client_id: web}`",
+    ("credential", "token_endpoint", "client_id"): "`client_id: web`",
+    ("credential", "token_endpoint", "url"): "`url: https://api.example.com/refresh`",
+    ("credential", "token_endpoint", "response"): "`response: {access_token: /accessToken}`",
+    ("credential", "token_endpoint", "response", "access_token"): "`access_token: /accessToken`",
 }
 #: How many unknown keys get a search for the name that was meant; it takes time.
 _GUESSED: Final = 100
@@ -87,9 +90,7 @@ def _path(location: tuple[str | int, ...]) -> tuple[Path, str | None]:
 
 
 def _missing(path: Path) -> str:
-    names = tuple(str(part) for part in path)
-    example = _EXAMPLES.get(names)
-    return f"required, such as `{path[-1]}: {example}`" if example else "required"
+    return f"required, such as {_EXAMPLES[tuple(str(part) for part in path)]}"
 
 
 def _unknown(path: Path, tag: str | None) -> str:

@@ -19,7 +19,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from reauth_proxy.config import units
+from reauth_proxy.config import fields, units
 from reauth_proxy.config.address import Listen, Url, is_loopback, parse_listen, parse_url
 from reauth_proxy.config.environment import Reading, read_secret
 from reauth_proxy.config.problems import Text, expected
@@ -44,25 +44,9 @@ _SECRET_SCHEMA: Final[dict[str, Any]] = {
         },
     ]
 }
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_FIELD_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*", re.ASCII)
 _WHOLE_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
-_OWN: Final = frozenset({"host", "content-length", "transfer-encoding"})
-_HOP_BY_HOP: Final = frozenset(
-    {
-        "connection",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "upgrade",
-    }
-)
 
 
 def _reading(info: ValidationInfo) -> Reading:
@@ -129,47 +113,13 @@ def _secured(url: Url, info: ValidationInfo) -> Url:
     return url
 
 
-def _field_name(value: object) -> str:
-    if not isinstance(value, str) or not _TOKEN.fullmatch(value) or len(value) > 256:
-        raise expected("the name of an HTTP field such as X-Api-Version", value)
-    return str(value)
-
-
-def _removable(value: object) -> str:
-    name = _field_name(value)
-    if name.lower() in _OWN:
-        raise ValueError(f"{name} belongs to the proxy and cannot be changed")
-    return name
-
-
-def _settable(value: object) -> str:
-    name = _removable(value)
-    if name.lower() in _HOP_BY_HOP or name.lower() == "authorization" or name.lower().startswith("reauth-"):
-        raise ValueError(f"{name} belongs to the proxy and cannot be changed")
-    return name
-
-
-def _endpoint_field(value: object) -> str:
-    name = _removable(value)
-    if name.lower() in _HOP_BY_HOP or name.lower() == "content-type":
-        raise ValueError(f"{name} belongs to the proxy and cannot be changed")
-    return name
-
-
 def _field_secret(secret: Secret) -> Secret:
-    if not _FIELD_VALUE.fullmatch(secret.reveal()):
-        raise ValueError("expected printable ASCII, without a line end or a space at its ends")
+    fields.check_value(secret.reveal())
     return secret
 
 
 def _revealed(value: object, info: ValidationInfo) -> str:
     return _field_secret(_secret(value, info)).reveal()
-
-
-def _distinct(fields: dict[str, Any]) -> dict[str, Any]:
-    if len({name.lower() for name in fields}) != len(fields):
-        raise ValueError("the same field twice: the names of fields do not differ by case")
-    return fields
 
 
 def _pointer(value: object) -> str:
@@ -286,22 +236,22 @@ BaseUrl = Annotated[Url, PlainValidator(_url), AfterValidator(_secured), _URL_SC
 EndpointUrl = Annotated[Url, PlainValidator(_url_with_query), AfterValidator(_secured), _URL_SCHEMA]
 JsonPointer = Annotated[str, BeforeValidator(_pointer), WithJsonSchema({"type": "string", "pattern": r"^/|\$\{"})]
 Template = Annotated[Any, PlainValidator(_template), WithJsonSchema({"examples": [{"token": "{refresh_token}"}]})]
-RemovableName = Annotated[str, BeforeValidator(_removable)]
+RemovableName = Annotated[str, BeforeValidator(fields.removable)]
 #: Fields for upstreams and clients. Their values may be read like secrets, and end as text in the forwarder's tables.
 FieldValues = Annotated[
     dict[
-        Annotated[str, BeforeValidator(_settable)],
+        Annotated[str, BeforeValidator(fields.settable)],
         Annotated[str, PlainValidator(_revealed), WithJsonSchema(_SECRET_SCHEMA)],
     ],
-    AfterValidator(_distinct),
+    AfterValidator(fields.distinct),
 ]
 #: Fields for token endpoints.
 EndpointFields = Annotated[
     dict[
-        Annotated[str, BeforeValidator(_endpoint_field)],
+        Annotated[str, BeforeValidator(fields.for_endpoint)],
         Annotated[Secret, PlainValidator(_secret), AfterValidator(_field_secret), WithJsonSchema(_SECRET_SCHEMA)],
     ],
-    AfterValidator(_distinct),
+    AfterValidator(fields.distinct),
 ]
 Parameters = dict[Annotated[str, BeforeValidator(_parameter)], SecretLine]
 

@@ -11,6 +11,8 @@ Path = tuple[str | int, ...]
 
 #: Characters of a wrong value that are shown.
 _SHOWN: Final = 40
+#: Numbers from here on are not spelt out.
+_HUGE: Final = 10**_SHOWN
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,60}", re.ASCII)
 
 
@@ -50,7 +52,7 @@ def got(value: object) -> str:
     if isinstance(value, bool):
         return f"got {str(value).lower()}"
     if isinstance(value, int | float):
-        return f"got {str(value)[:_SHOWN]}"
+        return f"got {value}" if not abs(value) >= _HUGE else "got a number beyond measure"
     if isinstance(value, Mapping):
         return "got a mapping"
     return "got a list" if isinstance(value, list | tuple) else "got something else"

@@ -37,7 +37,7 @@ def seconds(value: object) -> float:
             raise expected(_A_DURATION, value)
         number = float(match["amount"]) * _SECONDS[match["unit"] or "s"]
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value) if abs(value) <= LONGEST else math.inf * value
+        number = float(value) if not abs(value) > LONGEST else math.copysign(math.inf, 1 if value > 0 else -1)
     else:
         raise expected(_A_DURATION, value)
     if not number >= 0:

@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 
-from reauth_proxy.errors import Refusal
+from reauth_proxy.errors import BadRequest, Refusal
 from reauth_proxy.forward import answers, fields
 from reauth_proxy.forward.content import Content, Kept, Streamed, capture
 from reauth_proxy.forward.listener import FrontConnection
@@ -173,7 +173,10 @@ class Forwarder:
         if client.expects and client.length is not None and client.length <= self._keep:
             write(request, answers.CONTINUE)
             client.expects = False
-        return await capture(request.content, length=client.length, chunked=client.chunked, limit=self._keep)
+        try:
+            return await capture(request.content, length=client.length, chunked=client.chunked, limit=self._keep)
+        except Exception as error:  # aiohttp has a handful: cut off, malformed chunks, connection lost
+            raise BadRequest("The request's content broke off, or its framing is not valid.") from error
 
     async def _parked(self, trip: Trip, wait: Awaitable[AccessToken | None]) -> AccessToken | None:
         """Wait for the session's answer; what takes longer than a loop's turn was parked."""

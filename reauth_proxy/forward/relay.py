@@ -7,7 +7,6 @@ from typing import Final
 
 from aiohttp import web
 
-from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.content import LAST_CHUNK, as_chunk
 from reauth_proxy.forward.route import Response
 
@@ -77,10 +76,10 @@ async def relay(
     """
     try:
         return await _relay(request, response, lines, keep_alive=keep_alive)
-    except BaseException as error:
+    except BaseException:
         if response.connection is not None:
             response.connection.close()
-        if isinstance(error, Refusal) and request.transport is not None:
+        if request.transport is not None:
             # A reset, or a missing last chunk: half an answer must not look like a whole one.
             request.transport.abort()
         raise

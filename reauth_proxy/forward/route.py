@@ -84,6 +84,8 @@ class Route:
         pool = self.pool
         connection = pool.take() or await pool.acquire()
         while True:
+            if connection.closed:  # while it was handed over
+                connection = await pool.dial()
             try:
                 connection.begin(data, head=method == "HEAD", switch=websocket)
                 connection.start_clock(self.response_timeout)

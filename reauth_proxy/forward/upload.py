@@ -42,6 +42,8 @@ class Upload:
             BadRequest: the client's content broke off.
         """
         connection = await route.pool.acquire()
+        if connection.closed:  # while it was handed over
+            connection = await route.pool.dial()
         try:
             connection.begin(head, head=False)
             self._task = asyncio.create_task(self._pump(route, connection), name="upload")
