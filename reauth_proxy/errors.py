@@ -5,6 +5,7 @@
     ReauthError
     ├── ConfigError                 a mistake of the person who wrote the file: exit status 2
     ├── StoreError                  a session could not be read from, or written to, its store
+    │   └── StoreBusy               another process holds its lock
     └── Refusal                     an answer that the proxy gives itself; knows its code and status
         ├── BadRequest              400 bad_request
         ├── LoggedOut               401 logged_out, with the logout signal
@@ -46,6 +47,10 @@ class ConfigError(ReauthError):
 
 class StoreError(ReauthError):
     """A store could not be read or written; the text says where and why, never what."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds the store's lock, and may be using its refresh token right now."""
 
 
 class Refusal(ReauthError):

@@ -119,7 +119,7 @@ class Flight:
             if self._settled:
                 _log.error("store.failed", to_be="unlocked", error=str(error), **self._who())
                 return None
-            unavailable = Unavailable(f"the store cannot be locked: {error}")
+            unavailable = Unavailable(str(error))
         if self.superseded:
             return None
         if unavailable is not None:

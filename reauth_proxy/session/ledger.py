@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from reauth_proxy.errors import StoreError
+from reauth_proxy.errors import StoreBusy, StoreError
 from reauth_proxy.session.calls import where
 from reauth_proxy.session.protocols import Store
 from reauth_proxy.session.schedule import backoff
@@ -54,8 +54,15 @@ class Ledger:
 
     @contextlib.asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
-        """Hold off other refreshes, here and in other processes. Raises StoreError."""
-        async with self._lock, self._store.lock():
+        """Hold off other refreshes, here and in other processes. Raises StoreBusy."""
+        async with self._lock, contextlib.AsyncExitStack() as held:
+            try:
+                await held.enter_async_context(self._store.lock())
+            except StoreBusy:
+                raise
+            except StoreError as error:
+                # Nobody holds it; it is broken. Better to risk another process than to lose the session for sure.
+                self._complain("locked", error)
             yield
 
     async def news(self, *, ours_is_dead: bool = False) -> StoredSession | None:

@@ -40,7 +40,11 @@ class Store(Protocol):
         ...
 
     def lock(self) -> AbstractAsyncContextManager[None]:
-        """Hold off other processes around "reload, adopt if newer, refresh, save". Raises StoreError."""
+        """Hold off other processes around "reload, adopt if newer, refresh, save".
+
+        Raises StoreBusy if another process holds the lock for too long: nothing may be refreshed then. Raises
+        StoreError if there is no locking, as on a disk that broke: the session then goes on without.
+        """
         ...
 
     async def close(self) -> None:

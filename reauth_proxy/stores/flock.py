@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from reauth_proxy.errors import StoreError
+from reauth_proxy.errors import StoreBusy
 
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
@@ -26,7 +26,7 @@ class FileLock:
         self._descriptor: int | None = None
 
     async def acquire(self, timeout: float) -> None:
-        """Take the lock, without blocking the loop. Raises StoreError after `timeout` seconds, and OSError."""
+        """Take the lock, without blocking the loop. Raises StoreBusy after `timeout` seconds, and OSError."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o600)
         pause = _FIRST_PAUSE
@@ -36,7 +36,7 @@ class FileLock:
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
         except TimeoutError:
-            raise StoreError(
+            raise StoreBusy(
                 f"{self._path}: another process has held this lock for {timeout:g} s; "
                 "end it, or give each instance a store of its own"
             ) from None

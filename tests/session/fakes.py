@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from reauth_proxy.errors import StoreError
+from reauth_proxy.errors import StoreBusy, StoreError
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import RefreshPolicy
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession, TokenReply
@@ -142,6 +142,7 @@ class RecordingStore:
         self.saved: list[StoredSession] = []
         self.loads = 0
         self.failing = False
+        self.busy = False
         self.unlockable = False
         self.unreadable = False
         self.buggy = False
@@ -172,8 +173,10 @@ class RecordingStore:
     async def lock(self) -> AsyncIterator[None]:
         if self.buggy:
             raise KeyError("a bug")
+        if self.busy:
+            raise StoreBusy("another process holds the lock")
         if self.unlockable:
-            raise StoreError("another process holds the lock")
+            raise StoreError("the lock cannot be made: no space left on the device")
         assert not self.locked, "locked twice"
         self.locked += 1
         try:

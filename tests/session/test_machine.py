@@ -200,9 +200,9 @@ class SessionLife(RuleBasedStateMachine):
         expires_at = None if lifetime is None else self.now().wall + lifetime
         self.store.session = StoredSession(secret(f"other-{number}"), access, expires_at, generation)
 
-    @rule(failing=st.booleans(), unlockable=st.booleans())
-    def the_store_fails_or_recovers(self, failing: bool, unlockable: bool) -> None:
-        self.store.failing, self.store.unlockable = failing, unlockable
+    @rule(failing=st.booleans(), unlockable=st.booleans(), busy=st.booleans())
+    def the_store_fails_or_recovers(self, failing: bool, unlockable: bool, busy: bool) -> None:
+        self.store.failing, self.store.unlockable, self.store.busy = failing, unlockable, busy
 
     @invariant()
     def generations_only_grow(self) -> None:

@@ -528,15 +528,23 @@ class TestUnavailable:
             assert names(await session.token()) == ["access-1"]
 
     @virtual
-    async def test_a_store_that_cannot_be_locked_counts_as_unavailable(self) -> None:
+    async def test_a_store_that_another_process_holds_counts_as_unavailable(self) -> None:
         endpoint, store = Endpoint(), RecordingStore()
         async with a_session(endpoint, store) as session:
-            store.unlockable = True
+            store.busy = True
             parked = asyncio.create_task(session.token())
             await asyncio.sleep(1)
             assert endpoint.calls == 0
-            store.unlockable = False
+            store.busy = False
             assert names(await parked) == ["access-1"]
+
+    @virtual
+    async def test_a_store_whose_lock_is_broken_costs_no_session(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            store.failing = store.unlockable = True
+            assert names(await session.token()) == ["access-1"]
+            assert session.snapshot(now()).store_failed
 
 
 class TestTimedOutCall:
