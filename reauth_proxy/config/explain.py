@@ -110,7 +110,7 @@ def _unknown(path: Path, tag: str | None) -> str:
     close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.65)
     if close:
         return f"unknown key; did you mean `{close[0]}`?"
-    return f"unknown key; expected {listed(dict.fromkeys(here))}"
+    return f"unknown key; expected {listed(sorted(set(here)))}"
 
 
 def _of(tag: str, name: str) -> bool:
