@@ -70,7 +70,7 @@ class Daemon:
             configured=config.credential.refresh_token,
         )
         self._route = assemble.route(config, self.session, tls)
-        self._access = logs.AccessLog()
+        self._access = logs.access_log()
         self._forwarder = Forwarder(
             self._route,
             request_rules=RequestRules(assemble.field_changes(config.headers.request)),

@@ -1,0 +1,47 @@
+# Everything that a fresh clone needs, with nothing before it. `make` alone says what there is.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
+# The newest Python that works; `make PYTHON=… test` to choose another.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3; do \
+	command -v $$python >/dev/null 2>&1 && $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	>/dev/null 2>&1 && echo $$python && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## run the daemon in front of an API whose tokens expire every 10 seconds, all on loopback
+	@$(BIN)/reauth-proxy demo
+
+test: $(STAMP) ## run every test, the slow ones too
+	@echo "running the tests …"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(BENCH_STAMP) ## CPU time per request beside Envoy, nginx, Caddy, Go and plain aiohttp, whichever are installed
+	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+clean: ## remove the virtual environment and what the tools left
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist build
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "reauth-proxy needs Python 3.11 or newer with venv; none was found on PATH" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) --version) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing reauth-proxy and what its tests need into $(VENV) …"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(BENCH_STAMP): $(STAMP) bench/requirements.txt
+	@echo "installing the peers that come as Python packages …"
+	@$(PIP) install --requirement bench/requirements.txt
+	@touch $@

@@ -1,0 +1,150 @@
+"""Logs by structlog: colours on a terminal, JSON lines elsewhere; standard logging comes out in the same form."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any, Final, TextIO
+
+import structlog
+
+from reauth_proxy.telemetry import redact
+from reauth_proxy.telemetry.access import AccessLog, request_id
+
+__all__ = ["AccessLog", "access_log", "configure", "request_id"]
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class Output:
+    """Where lines go; the access log's waiting lines go first, so that the order is right."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.access: AccessLog | None = None
+
+    def write(self, text: str) -> None:
+        """Write; a log that nobody reads any more is no reason to fail."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass
+
+    def line(self, text: str) -> None:
+        """Write one line of structlog's, after the access log's earlier ones."""
+        if self.access is not None:
+            self.access.flush()
+        self.write(text + "\n")
+
+
+class _Logger:
+    """What structlog writes to."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def msg(self, message: str) -> None:
+        self._output.line(message)
+
+    log = debug = info = warning = warn = error = exception = critical = fatal = failure = msg
+
+
+class _Bridge(logging.Handler):
+    """Hands records of standard logging (aiohttp's, asyncio's) to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= 40 else "warning" if record.levelno >= 30 else "info"
+        if record.levelno < 20:
+            level = "debug"
+        exc_info = record.exc_info if record.exc_info and record.exc_info[1] is not None else None
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            message = str(record.msg)
+        getattr(structlog.get_logger(), level)(message, logger=record.name, exc_info=exc_info)
+
+
+class _ConsoleAccessLog(AccessLog):
+    """The access log for people: through structlog, in its colours."""
+
+    def finished(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        duration: float,
+        generation: int,
+        outcome: str,
+        bytes_out: int,
+    ) -> None:
+        structlog.get_logger().info(
+            "request.finished",
+            method=method,
+            path=path.encode("utf-8", "backslashreplace").decode(),
+            status=status,
+            outcome=outcome,
+            generation=generation,
+            duration=round(duration, 4),
+            bytes_out=bytes_out,
+            request_id=request_id,
+        )
+
+
+_output = Output(sys.stderr)
+_json = True
+_enabled = True
+
+
+def configure(level: str, format: str, stream: TextIO | None = None) -> None:  # noqa: A002 - the config key's name
+    """Set up logging; may be called again.
+
+    Args:
+        level: debug, info, warning or error.
+        format: console, json, or auto: console on a terminal, JSON elsewhere.
+        stream: where lines go; stderr by default.
+    """
+    global _output, _json, _enabled
+    target = sys.stderr if stream is None else stream
+    terminal = getattr(target, "isatty", lambda: False)()
+    access, _output = _output.access, Output(target)
+    _output.access = access
+    _json = format == "json" or (format == "auto" and not terminal)
+    threshold = _LEVELS[level]
+    _enabled = threshold <= 20
+    renderer: Any = (
+        structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=True)
+        if _json
+        else structlog.dev.ConsoleRenderer(
+            colors=terminal and not os.environ.get("NO_COLOR"),
+            exception_formatter=structlog.dev.plain_traceback,
+        )
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redact.processor,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=lambda *_: _Logger(_output),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Bridge)]:
+        root.removeHandler(handler)
+    root.addHandler(_Bridge())
+    root.setLevel(max(threshold, logging.INFO))
+
+
+def access_log() -> AccessLog:
+    """Return an access log in the form that was configured."""
+    kind = AccessLog if _json else _ConsoleAccessLog
+    access = kind(lambda text: _output.write(text), enabled=_enabled)
+    _output.access = access
+    return access
