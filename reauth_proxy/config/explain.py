@@ -64,8 +64,6 @@ def explain(error: ValidationError) -> list[tuple[Path, str]]:
             path = (*path, "type")
             value = detail["input"].get("type") if isinstance(detail["input"], dict) else None
             message = f"expected oauth2 or json, {got(value)}"
-        elif kind == "too_short":
-            message = "expected at least one"
         else:
             message = f"expected {_SHAPES.get(kind, 'something else')}, {got(detail['input'])}"
         problems.append((path, message))
@@ -76,7 +74,7 @@ _SHAPES: Final = {
     "model_type": "a mapping of keys",
     "model_attributes_type": "a mapping of keys",
     "dict_type": "a mapping of names to values",
-    "tuple_type": "a list such as [401]",
+    "tuple_type": "a list such as [a, b]",
 }
 
 

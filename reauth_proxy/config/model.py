@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from reauth_proxy.config.address import Listen
 from reauth_proxy.config.credential import Credential, Section
@@ -52,6 +52,12 @@ class Store(Section):
         return path
 
 
+def _some(statuses: tuple[int, ...]) -> tuple[int, ...]:
+    if not statuses:
+        raise ValueError("expected at least one")
+    return statuses
+
+
 class Refresh(Section):
     """When access tokens are renewed, and who waits how long."""
 
@@ -69,8 +75,8 @@ class Refresh(Section):
     min_interval: Duration = Field(
         5.0, description="Least time between two refreshes that rejected requests asked for."
     )
-    statuses: tuple[Status, ...] = Field(
-        (401,), min_length=1, description="Upstream answers that mean that the token was rejected."
+    statuses: Annotated[tuple[Status, ...], AfterValidator(_some)] = Field(
+        (401,), description="Upstream answers that mean that the token was rejected."
     )
 
 
