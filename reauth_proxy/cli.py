@@ -5,8 +5,10 @@ Exit status: 0 well, 1 failed while running, 2 wrong usage or configuration.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -75,9 +77,30 @@ def check(config_file: Path) -> None:
     from reauth_proxy.config.load import load
 
     config = load(config_file)
+    problems = list(_unusable(config))
+    if problems:
+        raise ConfigError(*(f"{config_file}: {problem}" for problem in problems))
     click.echo(f"{config_file} is fine.")
     for name, value in _summary(config):
         click.echo(f"  {name:<11}{value}")
+
+
+def _unusable(config: Config) -> Iterator[str]:
+    """Try what shows only when it is used: certificates and keys."""
+    from reauth_proxy import assemble
+
+    try:
+        assemble.tls_context(config.tls)
+    except ConfigError as error:
+        yield from error.problems
+    endpoint = config.credential.token_endpoint
+    if endpoint.type == "oauth2" and endpoint.private_key is not None:
+        from reauth_proxy.issuers.client_auth import Signer
+
+        try:
+            Signer(endpoint.private_key, algorithm=endpoint.private_key_alg).assertion(endpoint.client_id, "check")
+        except ConfigError as error:
+            yield from (f"credential.token_endpoint: {problem}" for problem in error.problems)
 
 
 def _summary(config: Config) -> list[tuple[str, str]]:
@@ -131,11 +154,13 @@ def schema() -> None:
 
     from reauth_proxy.config.schema import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(json_schema(), indent=2))
 
 
 def main() -> NoReturn:
     """Run the program: the console script, and ``python -m reauth_proxy``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name need not end us
     try:
         status = cli.main(prog_name="reauth-proxy", standalone_mode=False)
         sys.stdout.flush()

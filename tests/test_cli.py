@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,6 +103,57 @@ def test_check_tells_every_problem_on_standard_error(run: Run, config_file: Path
             f"{config_file}:4: log.levl: unknown key; did you mean `level`?\n"
         ),
     )
+
+
+def test_check_tries_certificates_and_keys(run: Run, config_file: Path) -> None:
+    (config_file.parent / "bad.pem").write_text("CANARY")
+    config_file.write_text(
+        "upstream: https://api.example.com\ntls: {ca_file: bad.pem}\ncredential:\n  token_endpoint:\n"
+        "    issuer: https://id.example.com\n    client_id: web\n    client_auth: private_key_jwt\n"
+        "    private_key: {file: bad.pem}\n"
+    )
+    status, out, err = run("check", "-c", str(config_file))
+    assert (status, out) == (2, "")
+    ca_file, private_key = err.splitlines()
+    assert ca_file.startswith(
+        f"{config_file}: tls.ca_file: {config_file.parent / 'bad.pem'} holds no usable certificates"
+    )
+    assert private_key == (
+        f"{config_file}: credential.token_endpoint: private_key is neither a PEM private key without a passphrase "
+        "nor a private JWK"
+    )
+
+
+def test_check_takes_a_key_that_can_sign(run: Run, config_file: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (config_file.parent / "key.pem").write_bytes(key)
+    text = (
+        "upstream: https://api.example.com\ncredential:\n  token_endpoint:\n    issuer: https://id.example.com\n"
+        "    client_id: web\n    client_auth: private_key_jwt\n    private_key: {file: key.pem}\n"
+    )
+    config_file.write_text(text)
+    status, out, _ = run("check", "-c", str(config_file))
+    assert status == 0
+    assert "oauth2 at https://id.example.com as web (private_key_jwt)" in out
+    config_file.write_text(text + "    private_key_alg: RS256\n")
+    status, _, err = run("check", "-c", str(config_file))
+    assert status == 2
+    assert "credential.token_endpoint: private_key does not go with RS256" in err
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_problem(config_file: Path) -> None:
+    path = config_file.rename(config_file.with_name("ключ.yaml"))
+    done = subprocess.run(
+        [sys.executable, "-m", "reauth_proxy", "check", "-c", str(path)],
+        capture_output=True,
+        check=False,
+        timeout=30,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_file_that_is_not_there_is_told(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from reauth_proxy.config.problems import Text, expected
+from reauth_proxy.config.problems import Text, expected, shown
 from reauth_proxy.session.tokens import Secret
 
 #: Bytes that a file with a secret may have.
@@ -114,7 +114,7 @@ def _from_environment(name: str, hidden: bool, reading: Reading) -> Secret:
 
 def _from_file(name: str, hidden: bool, reading: Reading) -> Secret:
     path = reading.path(name)
-    subject = "the file that it names" if hidden else f"the file {path}"
+    subject = "the file that it names" if hidden else f"the file {shown(str(path))}"
     try:
         with path.open("rb") as file:
             data = file.read(SECRET_LIMIT + 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_args
 
@@ -93,6 +92,8 @@ def _missing(path: Path) -> str:
 
 def _unknown(path: Path, tag: str | None) -> str:
     """Say which key was meant: one beside it, one of the same name elsewhere, or name those that there are."""
+    import difflib
+
     parent, name = tuple(str(part) for part in path[:-1]), str(path[-1])[:64]
     everywhere = list(keys())
     here = [

@@ -74,6 +74,11 @@ def dotted(path: Path) -> str:
     return text
 
 
+def shown(text: str) -> str:
+    """Return a text that may hold anything, such as a path, on one line."""
+    return text if text.isprintable() else quoted(text, 4096)
+
+
 def listed(names: Iterable[str]) -> str:
     """Return names as a sentence has them: ``a, b or c``."""
     *most, last = names

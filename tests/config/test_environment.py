@@ -68,6 +68,14 @@ def test_a_value_is_never_looked_into(value: str) -> None:
     assert interpolate("<${A}>", {"A": value}) == f"<{value}>"
 
 
+def test_a_path_begins_at_home_or_beside_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    reading = Reading({}, Path("/etc/proxy"))
+    assert reading.path("~/a") == Path("/home/me/a")
+    assert reading.path("a/b") == Path("/etc/proxy/a/b")
+    assert reading.path("/a") == Path("/a")
+
+
 def test_a_secret_is_text_or_in_the_environment() -> None:
     reading = Reading(ENVIRON)
     assert read_secret(Text("CANARY-0"), reading) == Secret("CANARY-0")
@@ -108,6 +116,7 @@ def test_a_secret_is_in_a_file(tmp_path: Path, content: bytes, secret: str) -> N
             {"file": Text("/nope/CANARY", hidden=True)},
             "the file that it names cannot be read: no such file or directory",
         ),
+        ({"file": "/nope\n\x1b"}, 'the file "/nope\\n\\u001b" cannot be read: no such file or directory'),
         ({"file": "/"}, "the file / cannot be read: is a directory"),
         (
             {"file": "~nobody-has-this-name/x"},

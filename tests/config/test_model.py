@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from reauth_proxy.config.address import Listen, parse_url
 from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
 from reauth_proxy.config.kinds import mentions
 from reauth_proxy.config.model import Config
@@ -138,6 +139,7 @@ def test_a_value(text: str, key: str, meant: object) -> None:
         ("timeouts: {response: {}}", "timeouts.response: expected a duration such as 10s, got a mapping"),
         ("tls: {verify: maybe}", 'tls.verify: expected true or false, got "maybe"'),
         ("tls: {ca_file: nope.pem}", "tls.ca_file: there is no such file"),
+        (f"tls: {{ca_file: {'x' * 300}}}", "tls.ca_file: there is no such file"),
         ("tls: {ca_file: /}", "tls.ca_file: there is no such file"),
         ("headers: {request: {set: [a]}}", "headers.request.set: expected a mapping of names to values, got a list"),
         ("headers: {request: {set: {X: 'a\tb\x85'}}}", ("headers.request.set.X: expected printable ASCII, "
@@ -352,6 +354,35 @@ def test_a_hand_made_endpoint_that_is_told(text: str, told: str) -> None:
 )  # fmt: skip
 def test_what_must_be_there_is_told(text: str, told: str) -> None:
     assert problems(text) == [told]
+
+
+def test_code_may_give_the_values_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_FOR_TEST", "CANARY-env")
+    config = Config.model_validate(
+        {
+            "listen": Listen("tcp", "127.0.0.1", 0),
+            "upstream": parse_url("http://127.0.0.1:1/api"),
+            "credential": {
+                "refresh_token": {"env": "TOKEN_FOR_TEST"},
+                "token_endpoint": {
+                    "type": "json",
+                    "url": "http://127.0.0.1:1/refresh",
+                    "body": ["{refresh_token}", 5, None],
+                    "response": {"access_token": "/a"},
+                },
+            },
+            "store": {"path": Path("/a")},
+            "refresh": {"ahead": 0.5, "statuses": (401,), "background": False},
+            "replay": {"memory": 1024},
+        }
+    )
+    assert config.credential.refresh_token == Secret("CANARY-env")
+    assert (config.listen.port, config.store.path, config.refresh.ahead) == (0, Path("/a"), 0.5)
+    for body in ({1, 2}, [float("nan")], [b"{refresh_token}"]):
+        with pytest.raises(ValidationError, match="expected a JSON value at body"):
+            JsonEndpoint.model_validate(
+                {"type": "json", "url": "https://a.example", "body": body, "response": {"access_token": "/a"}}
+            )
 
 
 def test_a_configuration_does_not_change() -> None:
