@@ -175,16 +175,16 @@ async def _reload(daemon: Daemon, config_file: Path) -> None:
 
 
 async def _serve(daemon: Daemon, config_file: Path) -> None:
+    loop = asyncio.get_running_loop()
+    stop, hangup = asyncio.Event(), asyncio.Event()
+    # Before anything else: whoever sees us listen may send a signal at once.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     await daemon.start()
     # What start-up made stays for ever: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    hangup = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     ending = asyncio.create_task(stop.wait(), name="stop")
     while not stop.is_set():
         reloading = asyncio.create_task(hangup.wait(), name="hangup")
