@@ -115,7 +115,8 @@ async def test_a_new_refresh_token_in_the_store_brings_the_session_back(
         authorization.revoke()
         assert (await send(daemon.port)).status == 401
         store = FileStore(path)
-        await store.save(StoredSession(Secret(authorization.sign_in())))
+        async with store.lock():  # as every process does: the daemon may be saving the sign-out right now
+            await store.save(StoredSession(Secret(authorization.sign_in())))
         await store.close()
         async with asyncio.timeout(10):
             while (await send(daemon.port)).status != 200:

@@ -124,6 +124,7 @@ class DaemonProcess:
         self._copying: asyncio.Task[None] | None = None
         self._lines = asyncio.Condition()
         self._log: list[str] = []
+        self._ended = False
         if settings.get("store", {}).get("type") == "memory":
             settings = {**settings, "store": {"type": "file", "path": str(self.store_path)}}
         self.settings = settings
@@ -164,12 +165,13 @@ class DaemonProcess:
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONWARNINGS": "error", **self.environ},
         )
+        self._ended = False
         self._copying = asyncio.create_task(self._copy())
 
     async def logged(self, event: str, number: int = 1) -> dict[str, Any]:
         """Return the n-th line with this event, once it is there."""
         async with asyncio.timeout(PATIENCE), self._lines:
-            await self._lines.wait_for(lambda: len(events(self.log, event)) >= number or self._copied)
+            await self._lines.wait_for(lambda: len(events(self.log, event)) >= number or self._ended)
         found = events(self.log, event)
         assert len(found) >= number, f"it ended without {event}:\n{self.log}"
         return found[number - 1]
@@ -196,10 +198,6 @@ class DaemonProcess:
         self.signal(signal.SIGTERM)
         return await self.ended()
 
-    @property
-    def _copied(self) -> bool:
-        return self._copying is not None and self._copying.done()
-
     async def _copy(self) -> None:
         assert self.process is not None
         assert self.process.stderr is not None
@@ -212,15 +210,9 @@ class DaemonProcess:
                     async with self._lines:
                         self._lines.notify_all()
         finally:
-            asyncio.get_running_loop().call_soon(self._wake)
-
-    def _wake(self) -> None:
-        # The end of the log must wake those who wait for a line of it.
-        self._waking = asyncio.ensure_future(self._notify())
-
-    async def _notify(self) -> None:
-        async with self._lines:
-            self._lines.notify_all()
+            self._ended = True
+            async with self._lines:
+                self._lines.notify_all()
 
 
 @asynccontextmanager
