@@ -1,0 +1,51 @@
+"""What every test may use, and what must hold after every test."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.fakes.authorization import CANARY, FakeAuthorizationServer, authorization_server
+from tests.fakes.daemon import LOG_FILES
+from tests.fakes.upstream import FakeUpstream, upstream_server
+
+
+@pytest_asyncio.fixture
+async def no_stray_tasks() -> AsyncIterator[None]:
+    """After the test, no task is left that nobody waits for."""
+    yield
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:  # tasks that only have to notice that their connection is closed
+        _, left = await asyncio.wait(left, timeout=2.0)
+    assert not left, f"tasks left behind: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _tidy(request: pytest.FixtureRequest) -> None:
+    """Look for stray tasks after each test that has an event loop, and after its fixtures have ended."""
+    if inspect.iscoroutinefunction(getattr(request.node, "function", None)):
+        request.getfixturevalue("no_stray_tasks")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_canary_in_any_log() -> Iterator[None]:
+    """After the last test, no log of a daemon process holds a token."""
+    yield
+    leaky = [path for path in LOG_FILES if path.exists() and CANARY in path.read_text(errors="replace")]
+    assert not leaky, f"tokens in {leaky}"
+
+
+@pytest_asyncio.fixture
+async def authorization() -> AsyncIterator[FakeAuthorizationServer]:
+    async with authorization_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def upstream(authorization: FakeAuthorizationServer) -> AsyncIterator[FakeUpstream]:
+    async with upstream_server(authorization) as server:
+        yield server
