@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 #: Longer than anything here takes, in seconds; a test that hangs fails instead.
 PATIENCE = 20.0
@@ -52,3 +53,10 @@ class Gate:
 
     async def passed(self) -> None:
         await self._open.wait()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Let the event loop turn until something is true."""
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0)

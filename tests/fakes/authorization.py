@@ -96,7 +96,7 @@ class FakeAuthorizationServer:
         self._script: deque[Reply | Raw | Break] = deque()
         self._families: dict[str, Family] = {}
         self._access: dict[str, tuple[Family, float]] = {}
-        self._web = web.Server(self._answer)
+        self._web = web.Server(self._answer, access_log=None)
         self._server: asyncio.Server | None = None
         self.first = self.login()
 
@@ -175,14 +175,12 @@ class FakeAuthorizationServer:
         await self.gate.passed()
         if isinstance(scripted, Reply):
             return web.Response(status=scripted.status, headers=scripted.headers, body=scripted.body)
-        transport = request.transport
-        assert transport is not None or scripted is None, "the caller left before its scripted answer"
         if isinstance(scripted, Raw):
-            transport.write(scripted.data)
-            transport.close()
+            _transport(request).write(scripted.data)
+            _transport(request).close()
             return web.Response()
         if isinstance(scripted, Break) and not scripted.rotated:
-            reset(transport)
+            reset(_transport(request))
             return web.Response()
         if hand_made:
             answer = self._json_api(token)
@@ -191,7 +189,7 @@ class FakeAuthorizationServer:
         else:
             answer = web.Response(status=404)
         if isinstance(scripted, Break):
-            reset(transport)
+            reset(_transport(request))
         return answer
 
     def _oauth(self, form: dict[str, str]) -> web.Response:
@@ -242,12 +240,17 @@ class FakeAuthorizationServer:
         return family.newest
 
 
-def reset(transport: asyncio.BaseTransport) -> None:
+def _transport(request: web.BaseRequest) -> asyncio.Transport:
+    assert request.transport is not None, "the caller left before its scripted answer"
+    return request.transport
+
+
+def reset(transport: asyncio.Transport) -> None:
     """Close a connection with RST."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()  # type: ignore[attr-defined]
+    transport.abort()
 
 
 @asynccontextmanager

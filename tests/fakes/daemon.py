@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import yaml
 from reauth_proxy.config.load import parse
 from reauth_proxy.config.model import Config
 from reauth_proxy.server import Daemon
+from reauth_proxy.session.tokens import Instant
 from reauth_proxy.telemetry import logs
 from tests.fakes.arrivals import PATIENCE
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer
@@ -70,6 +72,16 @@ class RunningDaemon(Daemon):
     """A daemon in this process, with its log."""
 
     log: io.StringIO
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the session's clocks jump ahead; its timers stay where they are."""
+        ahead = self.session._clock().after(seconds)
+        since = time.monotonic()
+
+        def clock() -> Instant:
+            return ahead.after(time.monotonic() - since)
+
+        self.session._clock = clock
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the log lines of an event."""
