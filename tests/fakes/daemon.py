@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,11 +28,13 @@ from tests.fakes.arrivals import PATIENCE
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer
 from tests.fakes.upstream import FakeUpstream
 
+#: Made once and shared by all daemon processes of a run.
+BYTECODE = Path(tempfile.gettempdir()) / f"reauth-proxy-tests-bytecode-{os.getuid()}"
 #: Logs of daemon processes, searched for the canary at the end of the run.
 LOG_FILES: set[Path] = set()
 
 
-def settings(authorization: FakeAuthorizationServer, upstream: FakeUpstream, **overrides: Any) -> dict[str, Any]:
+def settings(authorization: FakeAuthorizationServer, upstream: FakeUpstream, /, **overrides: Any) -> dict[str, Any]:
     """Return a configuration for the fakes: port 0, a store in memory, no renewal behind the scenes, debug logs.
 
     `overrides` are merged in, section by section; a value of None removes a key.
@@ -63,7 +66,7 @@ def _merged(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def config(authorization: FakeAuthorizationServer, upstream: FakeUpstream, **overrides: Any) -> Config:
+def config(authorization: FakeAuthorizationServer, upstream: FakeUpstream, /, **overrides: Any) -> Config:
     """Return the settings as they come out of a file."""
     return parse(yaml.safe_dump(settings(authorization, upstream, **overrides)), "test.yaml", {}, Path())
 
@@ -96,7 +99,7 @@ def events(text: str, name: str) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def running_daemon(
-    authorization: FakeAuthorizationServer, upstream: FakeUpstream, **overrides: Any
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, /, **overrides: Any
 ) -> AsyncIterator[RunningDaemon]:
     """Run a daemon in this process; at the end nothing in its log or its repr is secret, and nobody is parked."""
     built = config(authorization, upstream, **overrides)
@@ -123,15 +126,24 @@ class DaemonProcess:
 
     Args:
         directory: for its files; the session is in `store_path`, unless the settings say otherwise.
+        command: what to run instead of ``python -m reauth_proxy``.
     """
 
-    def __init__(self, directory: Path, settings: dict[str, Any], environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: dict[str, Any],
+        *,
+        command: tuple[str, ...] = (sys.executable, "-m", "reauth_proxy"),
+    ) -> None:
         self.directory = directory
         self.config_path = directory / "config.yaml"
         self.store_path = directory / "state" / "session.json"
         self.log_path = directory / "daemon.log"
         self.url = ""
-        self.environ = environ or {}
+        self.command = command
+        #: Where it finds its bytecode, as an installation would have it.
+        self.environ = {"PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(BYTECODE)}
         self.process: asyncio.subprocess.Process | None = None
         self._copying: asyncio.Task[None] | None = None
         self._lines = asyncio.Condition()
@@ -167,15 +179,13 @@ class DaemonProcess:
         if not self.config_path.exists():
             self.write_config()
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "reauth_proxy",
+            *self.command,
             "--config",
             str(self.config_path),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONWARNINGS": "error", **self.environ},
+            env={**os.environ, **self.environ},
         )
         self._ended = False
         self._copying = asyncio.create_task(self._copy())
@@ -229,12 +239,18 @@ class DaemonProcess:
 
 @asynccontextmanager
 async def daemon_process(
-    directory: Path, authorization: FakeAuthorizationServer, upstream: FakeUpstream, **overrides: Any
+    directory: Path, authorization: FakeAuthorizationServer, upstream: FakeUpstream, /, **overrides: Any
 ) -> AsyncIterator[DaemonProcess]:
     """Run the daemon as a process, with a store in a file; at the end nothing in its log is secret."""
-    daemon = DaemonProcess(directory, settings(authorization, upstream, **overrides))
-    try:
+    async with cared_for(DaemonProcess(directory, settings(authorization, upstream, **overrides))) as daemon:
         await daemon.start()
+        yield daemon
+
+
+@asynccontextmanager
+async def cared_for(daemon: DaemonProcess) -> AsyncIterator[DaemonProcess]:
+    """End what a test left running; nothing in the log is secret, or an error that nobody expected."""
+    try:
         yield daemon
     finally:
         if daemon.process is not None and daemon.process.returncode is None:

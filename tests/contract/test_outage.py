@@ -1,0 +1,246 @@
+"""An outage of the token endpoint is not a logout: what is noticed, by whom, and how it heals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.fakes.arrivals import until
+from tests.fakes.authorization import Break, FakeAuthorizationServer, Raw, Reply, authorization_server
+from tests.fakes.client import Answer, fetch
+from tests.fakes.daemon import RunningDaemon, running_daemon
+from tests.fakes.upstream import FakeUpstream, upstream_server
+
+#: Gives up after the first failure.
+AT_ONCE = {"retry_for": 0}
+
+
+def html(status: int) -> Reply:
+    return Reply(status, {"Content-Type": "text/html"}, b"<!doctype html><title>Sign in</title>")
+
+
+async def heals(daemon: RunningDaemon) -> None:
+    """After the cool-off, the next request is served."""
+    daemon.pass_time(60)
+    assert (await fetch(daemon.url)).status == 200
+
+
+async def test_503_then_closed_then_429_then_fine_is_noticed_by_nobody(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream, refresh={"retry_for": "20s"}) as daemon:
+        await fetch(daemon.url)
+        authorization.revoke_access()
+        authorization.next(Reply(503, {"Retry-After": "0"}), Reply(503))
+        authorization.hold()
+        asking = [asyncio.create_task(fetch(daemon.url)) for _ in range(30)]
+        await until(lambda: daemon.session.parked == 30)
+        await authorization.arrived(2)
+        authorization.release()
+        await authorization.arrived(3)
+        authorization.close_listener()
+        await until(lambda: any("refused" in line["problem"] for line in daemon.events("refresh.unavailable")))
+        authorization.next(Reply(429, {"Retry-After": "1"}))
+        await authorization.start()
+        answers = await asyncio.gather(*asking)
+    assert [answer.status for answer in answers] == [200] * 30
+    assert authorization.count == 1 + 2 + 1 + 1
+    assert authorization.reuses == 0
+
+
+async def test_a_retry_never_comes_before_retry_after(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream) as daemon:
+        authorization.next(Reply(429, {"Retry-After": "1"}))
+        since = asyncio.get_running_loop().time()
+        assert (await fetch(daemon.url)).status == 200
+        assert asyncio.get_running_loop().time() - since >= 1.0
+    assert authorization.count == 2
+
+
+async def test_an_outage_longer_than_retry_for_says_so_and_the_session_comes_back_by_itself(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream, refresh={"retry_for": "300ms"}) as daemon:
+        await fetch(daemon.url)
+        authorization.revoke_access()
+        authorization.close_listener()
+        told = await fetch(daemon.url)
+        assert (told.status, told.value("Reauth-Signal")) == (401, "logout;reason=refresh_unavailable")
+        assert int(told.value("Retry-After") or 0) >= 1
+        assert json.loads(told.content)["reason"] == "refresh_unavailable"
+        await authorization.start()
+        again = await fetch(daemon.url)
+        assert again.value("Reauth-Signal") == "logout;reason=refresh_unavailable", "the cool-off is kept"
+        await heals(daemon)
+    assert authorization.count == 2
+
+
+async def test_the_renewal_behind_the_scenes_brings_the_session_back_without_any_request(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    authorization.close_listener()
+    async with running_daemon(authorization, upstream, refresh={"retry_for": 0, "background": True}) as daemon:
+        await until(lambda: bool(daemon.events("refresh.unavailable")))
+        await authorization.start()
+        await until(lambda: daemon.session.generation == 1)
+        assert (await fetch(daemon.url)).status == 200
+    assert authorization.count == 1
+
+
+async def test_with_on_unavailable_clients_get_503_and_no_signal(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    refresh = {"retry_for": 0, "on_unavailable": "unavailable"}
+    async with running_daemon(authorization, upstream, refresh=refresh) as daemon:
+        authorization.close_listener()
+        told = await fetch(daemon.url)
+        assert (told.status, json.loads(told.content)["code"]) == (503, "refresh_unavailable")
+        assert told.value("Reauth-Signal") is None
+        assert int(told.value("Retry-After") or 0) >= 1
+        await authorization.start()
+        await heals(daemon)
+
+
+async def test_while_the_present_token_works_nobody_notices(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream, refresh=AT_ONCE) as daemon:
+        await fetch(daemon.url)
+        authorization.close_listener()
+        daemon.pass_time(295)
+        for _ in range(5):
+            assert (await fetch(daemon.url)).status == 200
+        await until(lambda: bool(daemon.events("refresh.unavailable")))
+        await authorization.start()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        html(200),
+        html(403),
+        html(502),
+        Reply(200, {"Content-Type": "application/json"}, b'{"access_token":"CANARY-half'),
+        Reply(200),
+        Reply(204),
+        Reply(200, {}, b" " * 12_000_000),
+        Reply(302, {"Location": "http://127.0.0.1:9/"}),
+        Reply(500),
+        Reply(408),
+        Reply(404),
+        Raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"),
+        Raw(b"SSH-2.0-CANARY\r\n\r\n"),
+        Raw(b""),
+        Break(),
+    ],
+    ids=lambda reply: f"{type(reply).__name__}-{getattr(reply, 'status', '')}",
+)
+async def test_whatever_else_it_answers_the_session_is_kept_and_told_in_one_clear_line(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, reply: Reply | Raw | Break
+) -> None:
+    async with running_daemon(authorization, upstream, refresh=AT_ONCE) as daemon:
+        await fetch(daemon.url)
+        authorization.revoke_access()
+        authorization.next(reply, reply)  # a connection that broke is repeated once, at once
+        told = await fetch(daemon.url)
+        assert (told.status, told.value("Reauth-Signal")) == (401, "logout;reason=refresh_unavailable")
+        assert 2 <= authorization.count <= 3
+        (loud,) = [line for line in daemon.events("refresh.unavailable") if line["level"] == "error"]
+        assert loud["problem"]
+        authorization._script.clear()
+        await heals(daemon)
+    assert authorization.reuses == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b'{"access_token":null}',
+        b'{"access_token":""}',
+        b'{"access_token":{"CANARY":1}}',
+        b'{"access_token":"CANARY a"}',
+        b'{"access_token":"CANARY\\r\\nX-Injected: 1","expires_in":60}',
+    ],
+)
+async def test_an_answer_that_parses_and_has_no_usable_token_is_a_refusal(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, content: bytes
+) -> None:
+    async with running_daemon(authorization, upstream) as daemon:
+        authorization.next(Reply(200, {"Content-Type": "application/json"}, content))
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == "logout;reason=refresh_denied"
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == "logout;reason=refresh_denied"
+    assert authorization.count == 1
+    assert all(received.token is None for received in upstream.requests)
+
+
+async def test_a_lost_answer_with_a_rotated_token_is_asked_for_again_promptly() -> None:
+    async with authorization_server(grace_uses=1) as authorization, upstream_server(authorization) as upstream:
+        async with running_daemon(authorization, upstream) as daemon:
+            authorization.next(Break(rotated=True))
+            assert (await fetch(daemon.url)).status == 200
+        assert [call.refresh_token for call in authorization.calls] == [authorization.first] * 2
+        assert authorization.reuses == 0
+
+
+async def test_a_call_that_takes_too_long_is_listened_to_and_no_second_one_starts(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream, refresh={"timeout": "50ms", "retry_for": "50ms"}) as daemon:
+        await fetch(daemon.url)
+        authorization.revoke_access()
+        authorization.hold()
+        told = [await fetch(daemon.url) for _ in range(3)]
+        assert {answer.value("Reauth-Signal") for answer in told} == {"logout;reason=refresh_unavailable"}
+        daemon.pass_time(30)
+        assert (await fetch(daemon.url)).status == 401
+        assert authorization.count == 2
+        authorization.release()
+        await until(lambda: daemon.session.generation == 2)
+        assert (await fetch(daemon.url)).status == 200
+    assert authorization.count == 2
+    assert authorization.reuses == 0
+
+
+async def test_a_slow_answer_within_the_timeout_serves_everybody(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream, refresh={"timeout": "50ms", "retry_for": "20s"}) as daemon:
+        authorization.hold()
+        asking = [asyncio.create_task(fetch(daemon.url)) for _ in range(10)]
+        await until(lambda: bool(daemon.events("refresh.unavailable")))
+        authorization.release()
+        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 10
+    assert authorization.count == 1
+
+
+async def test_a_request_waits_no_longer_than_park_timeout_and_the_refresh_goes_on(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream, refresh={"park_timeout": "50ms"}) as daemon:
+        authorization.hold()
+        told = await fetch(daemon.url)
+        assert (told.status, json.loads(told.content)["code"]) == (503, "refresh_timeout")
+        assert int(told.value("Retry-After") or 0) >= 1
+        authorization.release()
+        await until(lambda: daemon.session.generation == 1)
+        assert (await fetch(daemon.url)).status == 200
+    assert authorization.count == 1
+
+
+async def test_beyond_max_parked_the_answer_comes_at_once_and_those_who_wait_are_served(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream, refresh={"max_parked": 2}) as daemon:
+        authorization.hold()
+        asking = [asyncio.create_task(fetch(daemon.url)) for _ in range(2)]
+        await until(lambda: daemon.session.parked == 2)
+        told: Answer = await fetch(daemon.url)
+        assert (told.status, json.loads(told.content)["code"]) == (503, "too_many_parked")
+        assert int(told.value("Retry-After") or 0) >= 1
+        authorization.release()
+        assert [answer.status for answer in await asyncio.gather(*asking)] == [200, 200]

@@ -1,0 +1,366 @@
+"""The daemon as people run it: a process that is started, hung up on, killed, and looked at from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from reauth_proxy.session.tokens import Secret, StoredSession
+from reauth_proxy.stores.file import FileStore
+from tests.fakes.arrivals import until
+from tests.fakes.authorization import CANARY, FakeAuthorizationServer, Raw, authorization_server
+from tests.fakes.client import fetch
+from tests.fakes.daemon import DaemonProcess, cared_for, daemon_process, events, settings
+from tests.fakes.upstream import FakeUpstream, upstream_server
+
+LOGOUT = "logout;reason=refresh_denied"
+
+
+@pytest.mark.slow
+async def test_killed_right_after_each_of_fifteen_rotations_the_session_is_never_lost(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with cared_for(DaemonProcess(tmp_path, settings(authorization, upstream))) as daemon:
+        for rotation in range(15):
+            await daemon.start()
+            authorization.revoke_access()
+            # Once the answer is here, so is the rotated token in the store: stored before used.
+            assert (await fetch(daemon.url)).status == 200, f"after {rotation} kills"
+            await daemon.kill()
+    assert authorization.count == 15
+    assert authorization.reuses == 0
+
+
+@pytest.mark.slow
+async def test_killed_while_the_rotated_token_is_on_its_way_it_goes_on_where_the_server_allows_for_lost_answers(
+    tmp_path: Path,
+) -> None:
+    async with authorization_server(grace_uses=15) as authorization, upstream_server(authorization) as upstream:
+        async with cared_for(DaemonProcess(tmp_path, settings(authorization, upstream))) as daemon:
+            for rotation in range(8):
+                await daemon.start()
+                authorization.revoke_access()
+                asking = asyncio.create_task(fetch(daemon.url))
+                await authorization.rotations.reached(authorization.issued + 1)
+                await daemon.kill()
+                await asyncio.gather(asking, return_exceptions=True)
+                await daemon.start()
+                assert (await fetch(daemon.url)).status == 200, f"after {rotation} kills"
+                await daemon.kill()
+        assert authorization.reuses == 0
+
+
+async def test_a_restart_goes_on_with_the_stored_token_and_asks_for_none(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+        assert (await fetch(daemon.url)).status == 200
+        assert stat.S_IMODE(daemon.store_path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(daemon.store_path.parent.stat().st_mode) == 0o700
+        await daemon.kill()
+        await daemon.start()
+        assert (await fetch(daemon.url)).status == 200
+        assert await daemon.stop() == 0
+    assert authorization.count == 1
+
+
+async def test_a_new_refresh_token_in_the_config_brings_the_session_back_at_sighup_and_at_restart(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    refresh = {"min_interval": 0}
+    async with daemon_process(tmp_path, authorization, upstream, refresh=refresh) as daemon:
+        assert (await fetch(daemon.url)).status == 200
+        authorization.revoke_access()
+        authorization.revoke_refresh()
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == LOGOUT
+        calls = authorization.count
+        daemon.signal(signal.SIGHUP)
+        assert (await daemon.logged("config.reloaded"))["new_refresh_token"] is False
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == LOGOUT
+        assert authorization.count == calls, "the same token again is no news"
+
+        daemon.write_config(credential={"refresh_token": authorization.login()})
+        daemon.signal(signal.SIGHUP)
+        assert (await daemon.logged("config.reloaded", 2))["new_refresh_token"] is True
+        assert (await fetch(daemon.url)).status == 200
+
+        authorization.revoke_access()
+        authorization.revoke_refresh()
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == LOGOUT
+        await daemon.stop()
+        calls = authorization.count
+        await daemon.start()
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == LOGOUT, "a restart alone is no news"
+        await daemon.stop()
+        assert authorization.count == calls
+
+        daemon.write_config(credential={"refresh_token": authorization.login()})
+        await daemon.start()
+        assert (await fetch(daemon.url)).status == 200
+    assert authorization.reuses == 0
+
+
+async def test_a_new_refresh_token_in_the_store_brings_the_session_back(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+        authorization.revoke_refresh()
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == LOGOUT
+        store = FileStore(daemon.store_path)
+        async with store.lock():  # as every process does: the daemon may be saving the sign-out right now
+            await store.save(StoredSession(Secret(authorization.login())))
+        await store.close()
+        async with asyncio.timeout(10):
+            while (await fetch(daemon.url)).status != 200:
+                await asyncio.sleep(0.1)  # the store is looked at once per second
+
+
+async def test_two_daemons_share_one_session_and_never_use_a_refresh_token_twice(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    shared = {"type": "file", "path": str(tmp_path / "shared" / "session.json")}
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    async with (
+        daemon_process(tmp_path / "one", authorization, upstream, store=shared, refresh={"min_interval": 0}) as one,
+        daemon_process(tmp_path / "two", authorization, upstream, store=shared, refresh={"min_interval": 0}) as two,
+    ):
+        for round_ in range(5):
+            answers = await asyncio.gather(*(fetch(daemon.url) for daemon in (one, two) for _ in range(10)))
+            assert [answer.status for answer in answers] == [200] * 20
+            assert authorization.count == round_ + 1
+            authorization.revoke_access()
+    assert authorization.reuses == 0
+
+
+async def test_a_bad_config_at_sighup_is_told_and_changes_nothing(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+        daemon.config_path.write_text("upstream: [\n")
+        daemon.signal(signal.SIGHUP)
+        rejected = await daemon.logged("config.rejected")
+        assert "config.yaml:" in rejected["problems"][0]
+        assert (await fetch(daemon.url)).status == 200
+
+
+async def test_sigterm_lets_requests_under_way_finish_and_ends_well(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream, drain_timeout="20s") as daemon:
+        upstream.hold()
+        asking = asyncio.create_task(fetch(daemon.url, "/held"))
+        await upstream.arrived(1)
+        daemon.signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+                except OSError:
+                    break  # it listens no more
+                writer.close()
+        upstream.release()
+        answer = await asking
+        assert (answer.status, answer.value("Connection")) == (200, "close")
+        assert await daemon.ended() == 0
+        assert len(events(daemon.log, "server.drained")) == 1
+
+
+async def test_killed_by_sigterm_while_a_refresh_runs_its_token_is_stored_all_the_same(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+        authorization.hold()
+        asking = asyncio.create_task(fetch(daemon.url))
+        await authorization.arrived(1)
+        daemon.signal(signal.SIGTERM)
+        answer = await asking
+        assert answer.status == 503
+        assert answer.value("Retry-After") is not None
+        authorization.release()
+        assert await daemon.ended() == 0
+        await daemon.start()
+        assert (await fetch(daemon.url)).status == 200
+    assert authorization.count == 1
+    assert authorization.reuses == 0
+
+
+async def test_it_listens_within_a_second_of_the_command(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    script = Path(sys.executable).with_name("reauth-proxy")
+    command = DaemonProcess(tmp_path, settings(authorization, upstream), command=(str(script),))
+    async with cared_for(command) as daemon:
+        took = []
+        for _ in range(4):  # the first writes the bytecode, as an installation does
+            since = asyncio.get_running_loop().time()
+            await daemon.start()
+            took.append(asyncio.get_running_loop().time() - since)
+            await daemon.stop()
+    assert min(took) < 1.0, took
+
+
+async def test_idle_it_takes_less_than_60_megabytes(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+        assert (await fetch(daemon.url)).status == 200
+        status = Path(f"/proc/{daemon.pid}/status")
+        if not status.exists():
+            pytest.skip("needs /proc")
+        kilobytes = int(status.read_text().partition("VmRSS:")[2].split()[0])
+    assert kilobytes < 60_000
+
+
+@pytest.mark.slow
+async def test_two_thousand_parked_are_released_in_under_three_seconds_without_a_stall(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    allow_files(16_384)
+    watched = (sys.executable, "-m", "tests.fakes.watched")
+    made = settings(authorization, upstream, log={"level": "info"})
+    async with cared_for(DaemonProcess(tmp_path, made, command=watched)) as daemon:
+        await daemon.start()
+        await fetch(daemon.url)
+        authorization.revoke_access()
+        authorization.hold()
+        loop = asyncio.get_running_loop()
+
+        async def ask() -> float:
+            answer = await fetch(daemon.url)
+            assert answer.status == 200
+            return loop.time()
+
+        asking: list[asyncio.Task[float]] = []
+        for wave in range(20):
+            asking += [asyncio.create_task(ask()) for _ in range(100)]
+            await upstream.refused(100 * (wave + 1))
+        daemon.signal(signal.SIGUSR1)
+        released = loop.time()
+        authorization.release()
+        took = max(await asyncio.gather(*asking)) - released
+        await daemon.stop()
+        (stall,) = [line["longest"] for line in events(daemon.log, "loop.watched")]
+    assert authorization.count == 2
+    assert upstream.count == 1 + 2 * 2000
+    assert took < 3.0
+    assert stall < 0.25
+
+
+def allow_files(number: int) -> None:
+    """Raise the limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < number:
+        pytest.skip(f"needs {number} open files, and the hard limit is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, number), hard))
+
+
+async def test_no_token_is_found_anywhere_but_in_the_store(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    secret = tmp_path / "refresh-token"
+    secret.write_text(authorization.first + "\n")
+    made = settings(
+        authorization,
+        upstream,
+        credential={"refresh_token": {"file": str(secret)}},
+        refresh={"min_interval": 0, "retry_for": 0, "background": False},
+    )
+    fields = [("Authorization", "Bearer CANARY-client"), ("Cookie", "session=CANARY-cookie")]
+    async with cared_for(DaemonProcess(tmp_path, made)) as daemon:
+        await daemon.start()
+        await fetch(daemon.url, "/?access_token=CANARY-query", fields=fields)
+        authorization.revoke_access()
+        await fetch(daemon.url, "/x", method="POST", fields=fields, content=b"CANARY-content")
+        authorization.revoke_access()
+        half = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n" + CANARY.encode()
+        authorization.next(Raw(half), Raw(half), Raw(CANARY.encode()))
+        await fetch(daemon.url)
+        upstream.close_listener()
+        await fetch(daemon.url, fields=fields)
+        await upstream.start()
+        daemon.signal(signal.SIGHUP)
+        await daemon.logged("config.reloaded")
+        authorization.revoke_refresh()
+        await until(lambda: True)
+        for name in ("cmdline", "environ"):
+            assert CANARY.encode() not in Path(f"/proc/{daemon.pid}/{name}").read_bytes()
+        await daemon.stop()
+        assert CANARY in daemon.store_path.read_text(), "the store is where it belongs"
+        others = [path for path in tmp_path.rglob("*") if path.is_file() and path not in (daemon.store_path, secret)]
+        assert daemon.log_path in others
+        leaky = [path for path in others if CANARY.encode() in path.read_bytes()]
+        assert not leaky
+
+
+async def ended_at_once(tmp_path: Path, config: str) -> tuple[int, str]:
+    """Run the command with a config that it cannot run with; return its exit status and what it said."""
+    file = tmp_path / "config.yaml"
+    file.write_text(config)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "reauth_proxy", "--config", str(file)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(20):
+        out, told = await process.communicate()
+    assert out == b""
+    assert b"Traceback" not in told
+    assert process.returncode is not None
+    return process.returncode, told.decode()
+
+
+async def test_a_malformed_config_is_told_all_at_once_with_exit_status_2(tmp_path: Path) -> None:
+    status, told = await ended_at_once(tmp_path, "listen: 127.0.0.1:8080\nupstrem: x\nrefresh: {ahead: soon}\n")
+    file = tmp_path / "config.yaml"
+    assert status == 2
+    assert f"{file}:2: upstrem: " in told
+    assert "`upstream`" in told
+    assert f"{file}:3: refresh.ahead: " in told
+    assert "credential" in told
+
+
+LEAST = """
+listen: 127.0.0.1:{port}
+upstream: http://127.0.0.1:1
+credential: {{refresh_token: x, token_endpoint: {{url: "http://127.0.0.1:1/token", client_id: web}}}}
+store: {store}
+"""
+
+
+async def test_an_address_that_is_taken_is_told_with_the_mend_and_exit_status_1(
+    upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    config = LEAST.format(port=upstream.port, store="{type: memory}")
+    status, told = await ended_at_once(tmp_path, config)
+    assert status == 1
+    assert f"127.0.0.1:{upstream.port}" in told
+    assert "set `listen` to an address that is free" in told
+
+
+async def test_a_store_that_cannot_be_written_refuses_to_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = LEAST.format(port=0, store=f"{{type: file, path: {tmp_path}/file/session.json}}")
+    status, told = await ended_at_once(tmp_path, config)
+    assert status == 1
+    assert str(tmp_path / "file") in told
+
+
+async def test_a_unix_socket_is_for_its_owner_alone(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    path = tmp_path / "proxy.sock"
+    async with daemon_process(tmp_path, authorization, upstream, listen=f"unix:{path}") as daemon:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        assert await daemon.stop() == 0
+        assert not path.exists()
