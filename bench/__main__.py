@@ -209,7 +209,9 @@ def stage(names: list[str]) -> Iterator[tuple[Path, dict[tuple[str, bool], tuple
 def table(scenario: str, medians: dict[str, Sample]) -> list[str]:
     """Return the lines of one scenario's table."""
     lines = [f"### {scenario}", ""]
-    lines.append("| peer | CPU µs/request | of Envoy | of Go | of plain aiohttp | requests/s | p50 ms | p99 ms | peak MB |")
+    lines.append(
+        "| peer | CPU µs/request | of Envoy | of Go | of plain aiohttp | requests/s | p50 ms | p99 ms | peak MB |"
+    )
     lines.append("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for name, sample in medians.items():
         ratios = [
@@ -261,7 +263,9 @@ def main() -> None:
                     found.setdefault(name, []).append(measure(root, scenario, port, pid, seconds))
             print("\r".ljust(78))
             medians = {
-                name: Sample(*(statistics.median(values) for values in zip(*(vars(s).values() for s in taken), strict=True)))
+                name: Sample(
+                    *(statistics.median(values) for values in zip(*(vars(s).values() for s in taken), strict=True))
+                )
                 for name, taken in found.items()
             }
             part = table(scenario.name, medians)

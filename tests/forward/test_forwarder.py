@@ -381,7 +381,9 @@ async def test_rfc9110_9_2_2_only_idempotent_requests_are_sent_again_on_a_stale_
 @pytest.mark.parametrize("chunk", [b"zz\r\n", b"-1\r\n", b"3\r\nabcX"])
 async def test_content_with_broken_framing_is_never_completed_upstream(chunk: bytes) -> None:
     async with bench() as run:
-        client, _ = await run.client(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n" + chunk)
+        client, _ = await run.client(
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n" + chunk
+        )
         answer = await client.read()
         assert answer.startswith(b"HTTP/1.1 400 ")
         while not run.peer.accepted.empty():

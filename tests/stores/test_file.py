@@ -1,5 +1,4 @@
 """The file store on a real file system, in one process."""
-# ruff: noqa: ASYNC240 - a test of files may block
 
 from __future__ import annotations
 

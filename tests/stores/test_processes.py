@@ -1,5 +1,4 @@
 """The file store between processes, killed ones among them."""
-# ruff: noqa: ASYNC240 - a test of files may block
 
 from __future__ import annotations
 
