@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
-import datetime
 import json
 import os
-import platform
 import re
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,11 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import report
 from bench.origin import start_origin, start_token_endpoint
-from bench.peers import HOW_TO_GET, PEERS, Site, find, versions
+from bench.peers import HOW_TO_GET, PEERS, Site, find
+from bench.report import Sample
+from bench.storm import storm
 
 BROWSER_FIELDS = {
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537",
     "Accept": "application/json, text/plain, */*",
     "Accept-Encoding": "gzip, deflate, br, zstd",
     "Accept-Language": "en-GB,en;q=0.9,de;q=0.8",
@@ -63,17 +64,6 @@ SCENARIOS = [
     Scenario("16 KiB POST", "/post", content=16 * 1024),
     Scenario("1 MiB answer", "/big", connections=16),
 ]
-
-
-@dataclass
-class Sample:
-    """One measurement: CPU microseconds per request, requests per second, latencies in ms, peak memory in MB."""
-
-    cpu: float
-    rate: float
-    p50: float
-    p99: float
-    memory: float
 
 
 def free_port() -> int:
@@ -206,38 +196,13 @@ def stage(names: list[str]) -> Iterator[tuple[Path, dict[tuple[str, bool], tuple
         shutil.rmtree(root, ignore_errors=True)
 
 
-def table(scenario: str, medians: dict[str, Sample]) -> list[str]:
-    """Return the lines of one scenario's table."""
-    lines = [f"### {scenario}", ""]
-    lines.append(
-        "| peer | CPU µs/request | of Envoy | of Go | of plain aiohttp | requests/s | p50 ms | p99 ms | peak MB |"
-    )
-    lines.append("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
-    for name, sample in medians.items():
-        ratios = [
-            f"{sample.cpu / medians[other].cpu:.2f}" if other in medians else "-"
-            for other in ("Envoy", "Go ReverseProxy", "plain aiohttp")
-        ]
-        cells = [name, f"{sample.cpu:.1f}", *ratios, f"{sample.rate:.0f}", f"{sample.p50:.2f}", f"{sample.p99:.2f}"]
-        lines.append("| " + " | ".join([*cells, f"{sample.memory:.0f}"]) + " |")
-    return [*lines, ""]
-
-
-def describe() -> list[str]:
-    """Return what the figures were measured on."""
-    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    lines = [f"- {datetime.date.today().isoformat()}, {cpu[1] if cpu else '?'}, {os.cpu_count()} cores, "
-             f"Linux {platform.release()}, Python {platform.python_version()}"]  # fmt: skip
-    return lines + [f"- {name}: {version}" for name, version in versions().items()]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     parser.add_argument("--seconds", type=float, default=3, help="seconds of load for each measurement (3)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 2 seconds")
     parser.add_argument("--peers", help="comma-separated, of: " + ", ".join(PEERS))
-    parser.add_argument("--scenarios", help="comma-separated words that the scenarios' names hold")
+    parser.add_argument("--scenarios", help="comma-separated words that names hold, or storm")
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
     parser.add_argument("--json", type=Path, help="write every sample to this file")
     options = parser.parse_args()
@@ -245,12 +210,13 @@ def main() -> None:
     wanted = options.peers.split(",") if options.peers else list(PEERS)
     words = options.scenarios.split(",") if options.scenarios else [""]
     scenarios = [scenario for scenario in SCENARIOS if any(word in scenario.name for word in words)]
-    lines = ["# Results", "", *describe(), f"- medians of {rounds} interleaved rounds of {seconds:g} s, one worker each, "
-             "the proxy on one core, load and origin on the other; every line of a table is from the same run", ""]  # fmt: skip
+    how = f"- medians of {rounds} interleaved rounds of {seconds:g} s, one worker each, our access log on"
+    where = "- the proxy on one core, load and origin on the other; every line of a table is from the same run"
+    lines = ["# Results", "", *report.machine(), how, where, ""]
     samples: dict[str, dict[str, list[Sample]]] = {}
-    with stage(wanted) as (root, running):
+    with stage(wanted) if scenarios else contextlib.nullcontext((Path(), {})) as (root, running):
         for name in wanted:
-            if (name, False) not in running:
+            if scenarios and (name, False) not in running:
                 print(f"{name} is not installed. {HOW_TO_GET.get(name, '')}")
         for scenario in scenarios:
             found = samples.setdefault(scenario.name, {})
@@ -262,15 +228,16 @@ def main() -> None:
                     print(f"\r{scenario.name}: round {number + 1} of {rounds}, {name}".ljust(78), end="", flush=True)
                     found.setdefault(name, []).append(measure(root, scenario, port, pid, seconds))
             print("\r".ljust(78))
-            medians = {
-                name: Sample(
-                    *(statistics.median(values) for values in zip(*(vars(s).values() for s in taken), strict=True))
-                )
-                for name, taken in found.items()
-            }
-            part = table(scenario.name, medians)
+            part = report.table(scenario.name, {name: report.median(taken) for name, taken in found.items()})
             print("\n".join(part))
             lines += part
+    if not options.scenarios or "storm" in options.scenarios:
+        lines += ["### refresh storm", ""]
+        for count in (2_000, 10_000):
+            outcome = asyncio.run(storm(count))
+            print(outcome)
+            lines.append(f"- {outcome}")
+        lines.append("")
     if options.write:
         (Path(__file__).parent / "RESULTS.md").write_text("\n".join(lines))
     if options.json:

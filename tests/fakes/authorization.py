@@ -139,6 +139,10 @@ class FakeAuthorizationServer:
         """Answer the next calls with these, in order."""
         self._script.extend(replies)
 
+    def forget_script(self) -> None:
+        """Answer as usual again."""
+        self._script.clear()
+
     def hold(self) -> None:
         """Let calls arrive, and wait."""
         self.gate.hold()
