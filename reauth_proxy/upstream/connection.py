@@ -8,24 +8,18 @@ back to its pool when the message is complete, or closes it.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from typing import Final, Protocol
 
 import httptools
 
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
+from reauth_proxy.upstream.message import ResponseMessage
 
 #: Unread response content at which the upstream is told to wait, in bytes.
 HIGH_WATER: Final = 256 * 1024
-#: Bounds of an upstream's header section: bytes, fields, and 1xx responses before the final one.
+#: Bytes that an upstream's header section may have.
 MAX_HEAD_BYTES: Final = 256 * 1024
-MAX_HEAD_FIELDS: Final = 512
-MAX_INFORMATIONAL: Final = 32
-
-_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-Fields = list[tuple[bytes, bytes]]
 
 
 class TunnelEnd(Protocol):
@@ -60,61 +54,39 @@ class ConnectionBroken(UpstreamUnreachable):
         self.untouched = untouched
 
 
-class Connection(asyncio.Protocol):
-    """A transport, a parser, and the response that is being received.
+class Connection(ResponseMessage, asyncio.Protocol):
+    """A transport, and the response that is being received on it.
 
     Attributes:
-        status, reason, fields: the final response's header section, once :meth:`response` returned.
-        length: its Content-Length, or None; `bodiless`: it has no content whatever its fields say.
-        complete: every byte of the message has been received.
-        reusable: the connection may carry another exchange after this one.
         exchanges: how many were begun; more than one means a kept-alive connection.
-        continued: the upstream said 100 Continue.
-        switched: it said 101, and from now on bytes are WebSocket's, for `tunnel`.
+        tunnel: where bytes go once the upstream has switched to WebSocket.
     """
 
     __slots__ = (
-        "_asked_to_switch",
-        "_body",
-        "_body_size",
         "_closing",
         "_continue_waiter",
         "_drain_waiter",
         "_error",
-        "_expect_none",
         "_head_size",
-        "_informational",
         "_loop",
         "_on_lost",
-        "_parser",
         "_receiving",
         "_timer",
         "_touched",
-        "_until_close",
         "_waiter",
         "_writing_paused",
-        "bodiless",
-        "complete",
-        "continued",
         "exchanges",
-        "fields",
-        "head_done",
         "idle_since",
-        "length",
         "reading_paused",
-        "reason",
-        "reusable",
-        "status",
-        "switched",
         "transport",
         "tunnel",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None]) -> None:
+        super().__init__()
         self._loop = loop
         self._on_lost = on_lost  # the pool forgets us
         self.transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None  # the one reader
         self._drain_waiter: asyncio.Future[None] | None = None  # the one writer
         self._continue_waiter: asyncio.Future[None] | None = None  # the same, before it starts
@@ -125,29 +97,14 @@ class Connection(asyncio.Protocol):
         self.exchanges = 0
         self.idle_since = 0.0
         self._receiving = False
-        self.switched = False
         self.tunnel: TunnelEnd | None = None
         self._reset(expect_none=False, switch=False)
 
     def _reset(self, *, expect_none: bool, switch: bool) -> None:
-        self.status = 0
-        self.reason = b""
-        self.fields: Fields = []
-        self.length: int | None = None
-        self.bodiless = False
-        self.head_done = False
-        self.complete = False
-        self.reusable = False
-        self.continued = False
-        self._body: list[bytes] = []
-        self._body_size = 0
+        self._expect(expect_none=expect_none, switch=switch)
         self._error: Exception | None = None
-        self._expect_none = expect_none
-        self._asked_to_switch = switch
         self._head_size = 0
-        self._informational = 0
         self._touched = False
-        self._until_close = False
 
     # -- what the forwarder calls ------------------------------------------------------------------------------
 
@@ -292,7 +249,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
-        self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
         if self.switched:
@@ -376,81 +332,6 @@ class Connection(asyncio.Protocol):
     def _release_writer(self) -> None:
         if self._drain_waiter is not None and not self._drain_waiter.done():
             self._drain_waiter.set_result(None)
-
-    # -- httptools callbacks -----------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        if self.complete:
-            raise httptools.HttpParserError("a response that nobody asked for")
-        self.fields = []
-        self.reason = b""
-
-    def on_status(self, reason: bytes) -> None:
-        self.reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-        if len(self.fields) > MAX_HEAD_FIELDS:
-            raise httptools.HttpParserError("too many fields")
-
-    def on_headers_complete(self) -> None:
-        parser = self._parser
-        assert parser is not None
-        status = parser.get_status_code()
-        if status == 101 and self._asked_to_switch:
-            self._on_switch()
-            return
-        if status < 200:
-            self._on_informational(status)
-            return
-        if _CONTROLS.search(self.reason):
-            raise httptools.HttpParserError("control characters in the reason phrase")
-        self.status = status
-        self.reusable = parser.should_keep_alive()
-        coding: bytes | None = None
-        for name, value in self.fields:
-            size = len(name)
-            if size == 14 and name.lower() == b"content-length":
-                self.length = int(value)
-            elif size == 17 and name.lower() == b"transfer-encoding":
-                coding = value if coding is None else coding + b"," + value
-        if self._expect_none or status in (204, 304):
-            self.bodiless = True
-            if self._expect_none:
-                # llhttp cannot know that it answers a HEAD and would wait for content: it gets a successor.
-                self._parser = None
-                self.complete = True
-        elif coding is not None:
-            if coding.strip().lower() != b"chunked":
-                raise httptools.HttpParserError("a transfer coding other than chunked")
-        elif self.length is None:
-            self._until_close = True
-        self.head_done = True
-
-    def _on_switch(self) -> None:
-        upgrades = [value.lower() for name, value in self.fields if name.lower() == b"upgrade"]
-        if upgrades != [b"websocket"]:
-            raise httptools.HttpParserError("a switch to another protocol than the one asked for")
-        self.status = 101
-        self.bodiless = True
-        self.switched = self.head_done = True
-
-    def _on_informational(self, status: int) -> None:
-        self._informational += 1
-        if status == 101 or self._informational > MAX_INFORMATIONAL:
-            raise httptools.HttpParserError("an unwanted 1xx response")
-        if status == 100:
-            self.continued = True
-
-    def on_body(self, data: bytes) -> None:
-        if self.complete:
-            raise httptools.HttpParserError("content in the answer to a HEAD")
-        self._body.append(data)
-        self._body_size += len(data)
-
-    def on_message_complete(self) -> None:
-        if self.head_done and not self.switched:
-            self.complete = True
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "receiving" if self._receiving and not self.complete else "idle"

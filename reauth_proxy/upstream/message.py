@@ -1,0 +1,148 @@
+"""The response that a connection is receiving (RFC 9112): what httptools' parser says of it, judged. No I/O.
+
+What the parser lets through and a lenient peer could read two ways is refused here, by raising: the parser then fails.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import httptools
+
+#: Bounds of a header section: fields, and 1xx responses before the final one.
+MAX_HEAD_FIELDS: Final = 512
+MAX_INFORMATIONAL: Final = 32
+
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+Fields = list[tuple[bytes, bytes]]
+
+
+class ResponseMessage:
+    """One response after the other; the methods are httptools' callbacks.
+
+    Attributes:
+        status, reason, fields: the final response's header section, once `head_done`.
+        length: its Content-Length, or None; `bodiless`: it has no content whatever its fields say.
+        complete: every byte of the message has been received.
+        reusable: the connection may carry another exchange after this one.
+        continued: the upstream said 100 Continue.
+        switched: it said 101, and from now on bytes are WebSocket's.
+    """
+
+    __slots__ = (
+        "_asked_to_switch",
+        "_body",
+        "_body_size",
+        "_expect_none",
+        "_informational",
+        "_parser",
+        "_until_close",
+        "bodiless",
+        "complete",
+        "continued",
+        "fields",
+        "head_done",
+        "length",
+        "reason",
+        "reusable",
+        "status",
+        "switched",
+    )
+
+    def __init__(self) -> None:
+        #: None: the next bytes need a new one.
+        self._parser: httptools.HttpResponseParser | None = None
+        self.switched = False
+
+    def _expect(self, *, expect_none: bool, switch: bool) -> None:
+        """Make ready for the next response; `expect_none`: to a HEAD; `switch`: 101 is an answer."""
+        self.status = 0
+        self.reason = b""
+        self.fields: Fields = []
+        self.length: int | None = None
+        self.bodiless = False
+        self.head_done = False
+        self.complete = False
+        self.reusable = False
+        self.continued = False
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._expect_none = expect_none
+        self._asked_to_switch = switch
+        self._informational = 0
+        self._until_close = False
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise httptools.HttpParserError("a response that nobody asked for")
+        self.fields = []
+        self.reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+        if len(self.fields) > MAX_HEAD_FIELDS:
+            raise httptools.HttpParserError("too many fields")
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if status == 101 and self._asked_to_switch:
+            self._on_switch()
+            return
+        if status < 200:
+            self._on_informational(status)
+            return
+        if _CONTROLS.search(self.reason):
+            raise httptools.HttpParserError("control characters in the reason phrase")
+        self.status = status
+        self.reusable = parser.should_keep_alive()
+        coding: bytes | None = None
+        for name, value in self.fields:
+            size = len(name)
+            if size == 14 and name.lower() == b"content-length":
+                self.length = int(value)
+            elif size == 17 and name.lower() == b"transfer-encoding":
+                coding = value if coding is None else coding + b"," + value
+        if self._expect_none or status in (204, 304):
+            self.bodiless = True
+            if self._expect_none:
+                # llhttp cannot know that it answers a HEAD and would wait for content: it gets a successor.
+                self._parser = None
+                self.complete = True
+        elif coding is not None:
+            if coding.strip().lower() != b"chunked":
+                raise httptools.HttpParserError("a transfer coding other than chunked")
+        elif self.length is None:
+            self._until_close = True
+        self.head_done = True
+
+    def _on_switch(self) -> None:
+        upgrades = [value.lower() for name, value in self.fields if name.lower() == b"upgrade"]
+        if upgrades != [b"websocket"]:
+            raise httptools.HttpParserError("a switch to another protocol than the one asked for")
+        self.status = 101
+        self.bodiless = True
+        self.switched = self.head_done = True
+
+    def _on_informational(self, status: int) -> None:
+        self._informational += 1
+        if status == 101 or self._informational > MAX_INFORMATIONAL:
+            raise httptools.HttpParserError("an unwanted 1xx response")
+        if status == 100:
+            self.continued = True
+
+    def on_body(self, data: bytes) -> None:
+        if self.complete:
+            raise httptools.HttpParserError("content in the answer to a HEAD")
+        self._body.append(data)
+        self._body_size += len(data)
+
+    def on_message_complete(self) -> None:
+        if self.head_done and not self.switched:
+            self.complete = True

@@ -1,0 +1,175 @@
+"""The house keeps its floors: what may import what, what every module must have, and what no module may do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+PACKAGE: Final = ROOT / "reauth_proxy"
+MODULES: Final = sorted(PACKAGE.rglob("*.py"))
+
+#: Ground floor first; a room imports only from rooms below it, or from itself.
+FLOORS: Final = [
+    "errors",
+    "session",
+    "issuers",
+    "stores",
+    "upstream",
+    "forward",
+    "telemetry",
+    "config",
+    "assemble",
+    "server",
+    "demo",
+    "cli",
+    "__main__",
+]
+#: No asyncio, no I/O, no logging, no clock: decisions as functions of plain data.
+PURE: Final = [
+    "session/tokens.py",
+    "session/state.py",
+    "session/schedule.py",
+    "session/challenge.py",
+    "session/book.py",
+    "session/snapshot.py",
+    "issuers/reply.py",
+    "issuers/jwt.py",
+    "issuers/lifetimes.py",
+    "issuers/pointer.py",
+    "forward/fields.py",
+    "forward/framing.py",
+    "telemetry/redact.py",
+    "config/address.py",
+    "config/units.py",
+]
+IMPURE: Final = {"asyncio", "aiohttp", "structlog", "logging", "time", "socket", "os", "pathlib", "httptools", "random"}
+#: Modules whose tests stand elsewhere, and where.
+TESTED_ELSEWHERE: Final = {
+    "__main__.py": "tests/contract/test_process.py starts the program by it",
+    "assemble.py": "tests/contract drives each setting through a real daemon",
+    "server.py": "tests/contract/test_process.py",
+    "forward/content.py": "tests/forward/test_forwarder.py",
+    "forward/listener.py": "tests/forward/test_forwarder.py",
+    "forward/relay.py": "tests/forward/test_forwarder.py",
+    "forward/request.py": "tests/forward/test_forwarder.py",
+    "forward/route.py": "tests/forward/test_forwarder.py",
+    "forward/upload.py": "tests/forward/test_forwarder.py",
+    "upstream/dial.py": "tests/upstream/test_pool.py",
+    "demo/api.py": "tests/demo/test_demo.py",
+    "demo/stage.py": "tests/demo/test_demo.py",
+    "session/book.py": "tests/session/test_refresher.py",
+    "session/calls.py": "tests/session/test_refresher.py",
+    "session/flight.py": "tests/session/test_refresher.py",
+    "session/ledger.py": "tests/session/test_refresher.py",
+    "session/renewal.py": "tests/session/test_refresher.py",
+    "session/snapshot.py": "tests/session/test_refresher.py",
+    "session/verdicts.py": "tests/session/test_refresher.py",
+    "session/protocols.py": "types only",
+    "issuers/transport.py": "tests/issuers against real sockets",
+    "issuers/lifetimes.py": "tests/issuers/test_reply.py",
+    "stores/atomic.py": "tests/stores/test_file.py",
+    "stores/flock.py": "tests/stores/test_processes.py",
+    "stores/record.py": "tests/stores/test_file.py",
+    "errors.py": "tests/forward/test_answers.py",
+    "issuers/client_auth.py": "tests/issuers/test_oauth2.py",
+    "upstream/message.py": "tests/upstream/test_connection.py",
+    "config/document.py": "tests/config/test_load.py",
+    "config/explain.py": "tests/config/test_load.py",
+    "config/problems.py": "tests/config/test_load.py",
+    "config/schema.py": "tests/config/test_documentation.py",
+    "config/kinds.py": "tests/config/test_model.py",
+    "config/credential.py": "tests/config/test_model.py",
+    "config/fields.py": "tests/config/test_model.py",
+}
+LONGEST: Final = 350
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def room_of(module: str) -> str:
+    return module.removeprefix("reauth_proxy.").split(".")[0]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "reauth_proxy")
+
+
+def typing_only(tree: ast.Module) -> ast.Module:
+    """Return the tree without what stands under `if TYPE_CHECKING`."""
+
+    class Remove(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            checks = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+            return None if checks else self.generic_visit(node)
+
+    return Remove().visit(tree)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_room_imports_only_from_rooms_below_it(path: Path) -> None:
+    own = room_of(name_of(path).removesuffix(".py").replace("/", "."))
+    if own == "__init__":
+        return
+    floor = FLOORS.index(own)
+    for name in imports(typing_only(ast.parse(path.read_text()))):
+        if name.startswith("reauth_proxy."):
+            room = room_of(name)
+            if room in FLOORS:
+                assert FLOORS.index(room) <= floor, f"{name_of(path)} imports {name}, which is on a floor above"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_import_nothing_that_does_anything(name: str) -> None:
+    found = {module.split(".")[0] for module in imports(ast.parse((PACKAGE / name).read_text()))}
+    assert not found & IMPURE
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_module_says_what_it_is_for_and_is_not_too_long(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    if tree.body:
+        assert ast.get_docstring(tree), "what is this room for?"
+    assert text.count("\n") <= LONGEST, "what does it want to become?"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_module_has_its_tests(path: Path) -> None:
+    name = name_of(path)
+    if path.name == "__init__.py" or name in TESTED_ELSEWHERE:
+        return
+    mirrored = ROOT / "tests" / path.relative_to(PACKAGE).with_name(f"test_{path.name}")
+    assert mirrored.exists(), f"write {mirrored.relative_to(ROOT)}, or say in TESTED_ELSEWHERE where its tests are"
+
+
+def test_the_exceptions_are_about_modules_that_there_are() -> None:
+    assert not {name for name in (*TESTED_ELSEWHERE, *PURE) if not (PACKAGE / name).exists()}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_task_is_started_that_nobody_holds(path: Path) -> None:
+    """The event loop keeps weak references only: a task whose result is thrown away may vanish."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            called = ast.unparse(node.value.func)
+            assert not called.endswith(("create_task", "ensure_future")), f"line {node.lineno}: {called}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_commands_print(path: Path) -> None:
+    if path.name == "cli.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not (isinstance(node, ast.Call) and ast.unparse(node.func) == "print"), f"line {node.lineno}"
