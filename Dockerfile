@@ -18,7 +18,7 @@ ENV PATH=/opt/reauth-proxy/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     XDG_STATE_HOME=/var/lib
-USER reauth
+USER 10001
 # The session. Everything else may be read-only: docker run --read-only.
 VOLUME /var/lib/reauth-proxy
 # A container of its own has to listen on 0.0.0.0 (with access.allow_remote); in a pod, loopback is shared and enough.

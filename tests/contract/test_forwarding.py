@@ -342,3 +342,21 @@ async def test_a_websocket_handshake_that_is_rejected_is_replayed_and_then_a_raw
                 assert await client.reader.readexactly(7) == b"\x81\x05hello"
     assert [received.token for received in upstream.seen("/socket")] == ["access-CANARY-1", "access-CANARY-2"]
     assert authorization.count == 2
+
+
+async def test_a_rejection_that_never_ends_is_given_up_and_its_connection_is_closed(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async def reject_for_ever(exchange: Exchange) -> None:
+        if exchange.received.token == "access-CANARY-2":
+            await exchange.answer(200, b"here you are")
+        else:
+            await exchange.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 1000000\r\n\r\nno, because")
+
+    upstream.on["/public/endless"] = reject_for_ever
+    async with running_daemon(authorization, upstream) as daemon:
+        answer = await fetch(daemon.url, "/public/endless")
+        assert (answer.status, answer.content) == (200, b"here you are")
+        await upstream.closed(1)
+        assert upstream.open == 1
+    assert authorization.count == 2

@@ -1,0 +1,72 @@
+"""The container's recipe and the Makefile, as far as they can be tried without an engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import reauth_proxy
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def instruction(name: str) -> list[str]:
+    """Return the arguments of each instruction with this name, lines joined."""
+    joined = re.sub(r"\\\n", " ", DOCKERFILE)
+    return re.findall(rf"^{name}\s+(.*)$", joined, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_the_build_steps_leave_a_program_that_runs_and_nothing_to_build_with(tmp_path: Path) -> None:
+    (steps, _) = instruction("RUN")
+    prefix = tmp_path / "venv"
+    for source in [*instruction("COPY")[0].split()[:-1], "reauth_proxy"]:
+        assert (ROOT / source).exists()
+    script = steps.replace("/opt/reauth-proxy", str(prefix)).replace("python -m venv", f"{sys.executable} -m venv")
+    subprocess.run(["bash", "-euc", script], cwd=ROOT, check=True, capture_output=True)
+    program = prefix / "bin" / "reauth-proxy"
+    # The image has the environment at another path; here its own is right.
+    done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
+    assert reauth_proxy.__version__ in done.stdout
+    assert not list((prefix / "lib").rglob("site-packages/pip/__init__.py"))
+    assert list((prefix / "lib").rglob("site-packages/reauth_proxy/py.typed"))
+
+
+def test_the_health_check_tells_a_listening_port_from_a_closed_one() -> None:
+    command = json.loads(instruction("HEALTHCHECK")[0].partition("CMD ")[2])
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    check = [sys.executable, *(part.replace("8080", str(port)) for part in command[1:])]
+    accepting = threading.Thread(target=lambda: listener.accept()[0].close())
+    accepting.start()
+    assert subprocess.run(check, check=False).returncode == 0
+    accepting.join()
+    listener.close()
+    assert subprocess.run(check, check=False, stderr=subprocess.DEVNULL).returncode != 0
+
+
+def test_the_container_runs_as_nobody_special_and_keeps_its_session_in_a_volume() -> None:
+    assert instruction("USER") == ["10001"]
+    assert "/var/lib/reauth-proxy" in instruction("VOLUME")[0]
+    assert any("XDG_STATE_HOME=/var/lib" in found for found in instruction("ENV"))
+    assert instruction("STOPSIGNAL") == ["SIGTERM"]
+    assert json.loads(instruction("ENTRYPOINT")[0]) == ["reauth-proxy"]
+
+
+def test_make_alone_says_what_there_is() -> None:
+    done = subprocess.run(["make", "-C", str(ROOT)], check=True, capture_output=True, text=True)
+    for target in ("demo", "test", "lint", "bench"):
+        assert re.search(rf"^make {target} +\w", done.stdout, re.MULTILINE)
+
+
+def test_the_changelog_and_the_version_agree() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert "## [Unreleased]" in changelog or f"## [{reauth_proxy.__version__}]" in changelog
