@@ -111,6 +111,9 @@ class ResponseMessage:
                 coding = value if coding is None else coding + b"," + value
         if self._expect_none or status in (204, 304):
             self.bodiless = True
+            if status == 204 and self.length is not None:
+                # RFC 9110 section 8.6: a 204 has no length; a client might wait for the content.
+                self.fields = [field for field in self.fields if field[0].lower() != b"content-length"]
             if self._expect_none:
                 # llhttp cannot know that it answers a HEAD and would wait for content: it gets a successor.
                 self._parser = None

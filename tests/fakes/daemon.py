@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,8 +27,6 @@ from tests.fakes.arrivals import PATIENCE
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer
 from tests.fakes.upstream import FakeUpstream
 
-#: Made once and shared by all daemon processes of a run.
-BYTECODE = Path(tempfile.gettempdir()) / f"reauth-proxy-tests-bytecode-{os.getuid()}"
 #: Logs of daemon processes, searched for the canary at the end of the run.
 LOG_FILES: set[Path] = set()
 
@@ -142,8 +139,12 @@ class DaemonProcess:
         self.log_path = directory / "daemon.log"
         self.url = ""
         self.command = command
-        #: Where it finds its bytecode, as an installation would have it.
-        self.environ = {"PYTHONWARNINGS": "error", "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(BYTECODE)}
+        self.environ = {
+            "PYTHONWARNINGS": "error",
+            # Bytecode is made once in a run, as an installation has it.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(directory.parent / "bytecode"),
+        }
         self.process: asyncio.subprocess.Process | None = None
         self._copying: asyncio.Task[None] | None = None
         self._lines = asyncio.Condition()

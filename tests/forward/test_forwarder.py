@@ -254,6 +254,15 @@ async def test_answers_without_content_keep_the_connection(status: bytes, expect
             sender.write(GET)
 
 
+async def test_rfc9110_8_6_a_204_loses_the_length_that_it_must_not_have() -> None:
+    async with bench() as run:
+        client, _ = await run.client(GET)
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nA: b\r\n\r\n")
+        assert await head(client) == b"HTTP/1.1 204 No Content\r\nA: b\r\n\r\n"
+
+
 async def test_the_answer_to_a_head_keeps_its_length() -> None:
     async with bench() as run:
         client, sender = await run.client(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
