@@ -123,7 +123,10 @@ def _summary(config: Config) -> list[tuple[str, str]]:
 @cli.command()
 @click.option("--servers-only", is_flag=True, help="Run the authorization server and the API, and not the proxy.")
 @click.option(
-    "--port", type=click.IntRange(0, 65_535), metavar="PORT", help="Where the proxy listens; 0 is any free port."
+    "--port",
+    type=click.IntRange(0, 65_535),
+    metavar="PORT",
+    help="Where the proxy listens (with --servers-only, the servers); 0 is any free port.",
 )
 @click.pass_context
 def demo(context: click.Context, servers_only: bool, port: int | None) -> None:

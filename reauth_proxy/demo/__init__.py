@@ -10,7 +10,7 @@ def run(servers_only: bool, port: int | None) -> int:
 
     Args:
         servers_only: leave the daemon out, to try one's own config against the servers.
-        port: of the daemon; None for 8080, or the next free one.
+        port: of the daemon, None for 8080 or the next free one; with `servers_only`, of the servers, None for 8490.
     """
     from reauth_proxy.demo import stage
 

@@ -81,7 +81,7 @@ async def _perform(servers_only: bool, port: int | None) -> None:
         loop.add_signal_handler(number, stop.set)
     authorization = Authorization(LIFETIME)
     if servers_only:
-        async with _servers(authorization, None, SERVERS_PORT) as servers:
+        async with _servers(authorization, None, SERVERS_PORT if port is None else port) as servers:
             click.echo(_SERVERS_ONLY.format(servers=servers, lifetime=LIFETIME))
             await stop.wait()
         return
@@ -122,7 +122,7 @@ async def _servers(
             if error.errno != errno.EADDRINUSE:
                 raise
             raise ReauthError(f"port {port} is taken; end what listens there (another demo?)") from error
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
