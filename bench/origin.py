@@ -5,13 +5,20 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import json
-import subprocess
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
-SMALL = json.dumps({"id": 4711, "name": "a small answer", "items": [{"sku": f"A-{n}", "count": n} for n in range(8)]})
-RESPONSE_FIELDS = {
+TOKEN = "bench-token"
+_SMALL = json.dumps({"id": 4711, "name": "a small answer", "items": [{"sku": f"A-{n}", "count": n} for n in range(8)]})
+#: What the origin answers, by path.
+CONTENT = {
+    "/small": _SMALL.encode(),
+    "/browser": _SMALL.encode(),
+    "/post": b'{"ok":true}',
+    "/big": bytes(range(256)) * 4096,
+}
+_RESPONSE_FIELDS = {
     "Cache-Control": "private, max-age=0, must-revalidate",
     "Vary": "Accept-Encoding, Origin",
     "ETag": '"5f8a-2b1c9d"',
@@ -35,12 +42,20 @@ http {{
   default_type application/json; client_max_body_size 0; client_body_buffer_size 64k;
   client_body_temp_path {root}/body; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u;
   scgi_temp_path {root}/s;
+  map $http_authorization $authorized {{ default 0; "Bearer {token}" 1; }}
+  upstream sink {{ server unix:{root}/sink; keepalive 256; keepalive_requests 1000000000; }}
+  server {{ listen unix:{root}/sink; location / {{ return 200 '{post}'; }} }}
   server {{
     listen 127.0.0.1:{port} backlog=4096; listen 127.0.0.1:{tls_port} ssl backlog=4096;
     ssl_certificate {root}/cert.pem; ssl_certificate_key {root}/key.pem;
     root {root}/www;
-    location /post {{ return 200 '{{"ok":true}}'; }}
-    location /browser {{ {fields} try_files /small =404; }}
+    if ($authorized = 0) {{ return 403; }}
+    # The whole content is read before the answer; `return` alone would answer early.
+    location /post {{
+      proxy_pass http://sink; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_pass_request_body off; proxy_set_header Content-Length "";
+    }}
+    location /browser {{ etag off; {fields} }}
   }}
 }}
 """
@@ -76,21 +91,33 @@ def certificate(root: Path) -> None:
     )
 
 
-def start_origin(root: Path, nginx: str, port: int, tls_port: int) -> subprocess.Popen[bytes]:
-    """Start nginx with the scenarios' answers."""
+def origin(root: Path, nginx: str, port: int, tls_port: int) -> list[str]:
+    """Write what nginx needs to answer the scenarios, to those who bring the token; return how it is started."""
     certificate(root)
     (root / "www").mkdir()
-    (root / "www" / "small").write_text(SMALL)
-    (root / "www" / "big").write_bytes(bytes(range(256)) * 4096)
-    fields = " ".join(f"add_header {name} '{value.replace(chr(39), '')}';" for name, value in RESPONSE_FIELDS.items())
-    (root / "nginx.conf").write_text(_NGINX.format(root=root, port=port, tls_port=tls_port, fields=fields))
-    return subprocess.Popen([nginx, "-c", str(root / "nginx.conf"), "-p", str(root)], stderr=subprocess.DEVNULL)
+    for path, content in CONTENT.items():
+        (root / "www" / path.removeprefix("/")).write_bytes(content)
+    (root / "nginx.conf").write_text(
+        _NGINX.format(
+            root=root,
+            port=port,
+            tls_port=tls_port,
+            token=TOKEN,
+            post=CONTENT["/post"].decode(),
+            fields=" ".join(f'add_header {name} "{_quoted(value)}";' for name, value in _RESPONSE_FIELDS.items()),
+        )
+    )
+    return [nginx, "-c", str(root / "nginx.conf"), "-p", str(root)]
+
+
+def _quoted(value: str) -> str:
+    return value.replace('"', r"\"")
 
 
 class _Token(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        body = b'{"access_token":"bench-token","token_type":"Bearer","expires_in":86400}'
+        body = json.dumps({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 86400}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -101,8 +128,8 @@ class _Token(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def start_token_endpoint(port: int) -> HTTPServer:
-    """Start a token endpoint whose tokens outlive the benchmark."""
-    server = HTTPServer(("127.0.0.1", port), _Token)
+def start_token_endpoint() -> HTTPServer:
+    """Start a token endpoint whose tokens outlive the benchmark; `server_port` says where."""
+    server = HTTPServer(("127.0.0.1", 0), _Token)
     Thread(target=server.serve_forever, daemon=True).start()
     return server

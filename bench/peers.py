@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -13,9 +15,9 @@ HERE = Path(__file__).parent
 
 
 def find(name: str) -> str | None:
-    """Return the path of a program beside this Python or on PATH."""
+    """Return the path of a program beside this Python, on PATH, or where Debian keeps servers."""
     beside = Path(sys.executable).parent / name
-    return str(beside) if beside.exists() else shutil.which(name)
+    return str(beside) if beside.exists() else shutil.which(name) or shutil.which(name, path="/usr/sbin")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def go(site: Site) -> list[str] | None:
         subprocess.run(
             [compiler, "build", "-o", str(binary), str(HERE / "goproxy" / "main.go")],
             check=True,
-            env={**os.environ, "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GO111MODULE": "off"},
+            capture_output=True,
+            env={"GOCACHE": str(HERE / ".peers" / "go"), **os.environ, "GOPROXY": "off", "GO111MODULE": "off"},
         )
     return ["env", "GOMAXPROCS=1", str(binary), f"127.0.0.1:{site.port}", site.origin, f"{site.root}/cert.pem"]
 
@@ -94,7 +97,7 @@ http://127.0.0.1:{site.port} {{
 
 
 def nginx(site: Site) -> list[str] | None:
-    program = find("nginx") or shutil.which("nginx", path="/usr/sbin")
+    program = find("nginx")
     if program is None:
         return None
     tls = f"proxy_ssl_verify on; proxy_ssl_trusted_certificate {site.root}/cert.pem; proxy_ssl_name localhost;"
@@ -187,18 +190,33 @@ HOW_TO_GET = {
 
 
 def versions() -> dict[str, str]:
-    """Return what each program says of its version."""
+    """Return what each program says of its version; those of Python from their packages."""
+    libraries = ("aiohttp", "uvloop", "httptools")
+    found = {"reauth-proxy": _revision(), "Python": platform.python_version()}
+    found |= {library: importlib.metadata.version(library) for library in libraries}
     asked = {
         "Go ReverseProxy": ["go", "version"],
         "Caddy": ["caddy", "version"],
         "Envoy": ["envoy", "--version"],
         "nginx": ["nginx", "-v"],
+        "wrk": ["wrk", "--version"],
     }
-    found = {}
     for name, (program, *arguments) in asked.items():
-        path = find(program) or shutil.which(program, path="/usr/sbin")
-        if path is not None:
+        if path := find(program):
             done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
             lines = [line for line in (done.stdout + done.stderr).strip().splitlines() if line]
-            found[name] = lines[0].strip() if lines else "?"
+            said = lines[0].strip() if lines else "?"
+            found[name] = said.split("version: ")[-1].split(" [")[0].split(" h1:")[0]
     return found
+
+
+def _revision() -> str:
+    """Return our version, and the commit where this is a checkout."""
+    from reauth_proxy import __version__
+
+    git = shutil.which("git")
+    if git is None:
+        return __version__
+    asked = [git, "-C", str(HERE), "describe", "--always", "--dirty", "--exclude", "*"]
+    commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{__version__} ({commit})" if commit else __version__

@@ -14,9 +14,13 @@ import socket
 import sys
 import tempfile
 import time
+from asyncio.subprocess import Process
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.load import Failed
+from bench.processes import peak_memory
 
 WAVE = 200
 
@@ -99,16 +103,46 @@ async def ask(port: int) -> tuple[int, float]:
         writer.close()
 
 
-def peak_memory(pid: int) -> float:
-    """Return the peak resident memory of a process in MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1000
+def _allow_files(count: int) -> None:
+    """Raise the limit of open files: an end of each client's connection, and the upstream's, of which there are few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + count // 10 + 500
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise Failed(f"it takes {needed} open files, and `ulimit -Hn` is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _first_token(world: World, daemon: Process, log: Path) -> None:
+    """Return once the daemon has a token.
+
+    Raises:
+        Failed: it ended instead.
+    """
+
+    async def has_token() -> None:
+        async with world.changed:
+            await world.changed.wait_for(lambda: world.token)
+
+    token, ended = asyncio.create_task(has_token()), asyncio.create_task(daemon.wait())
+    try:
+        async with asyncio.timeout(60):
+            await asyncio.wait([token, ended], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        token.cancel()
+        ended.cancel()
+    if not world.token:
+        said = await asyncio.to_thread(log.read_text)
+        raise Failed(f"the daemon ended with {daemon.returncode}: {said.strip()[-300:]}")
 
 
 async def storm(count: int) -> Outcome:
-    """Park `count` requests, release them, and say what became of them."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    """Park `count` requests, release them, and say what became of them.
+
+    Raises:
+        Failed: this machine allows too few open files, or the daemon ended.
+        TimeoutError: five minutes have passed.
+    """
+    _allow_files(count)
     world = World()
     endpoint = await asyncio.start_server(world.issue, "127.0.0.1", 0)
     upstream = await asyncio.start_server(world.serve, "127.0.0.1", 0, backlog=4096)
@@ -131,8 +165,7 @@ refresh: {{max_parked: 100000, park_timeout: 5m, timeout: 5m}}
             sys.executable, "-m", "bench.heartbeat", str(root / "config.yaml"), str(root / "stall"), stderr=log
         )
     try:
-        async with asyncio.timeout(120), world.changed:
-            await world.changed.wait_for(lambda: world.token)
+        await _first_token(world, daemon, root / "log")
         await ask(port)
         calls = world.calls
         world.token = "revoked"
