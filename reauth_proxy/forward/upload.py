@@ -52,8 +52,9 @@ class Upload:
             connection.close()
             await self.stop()
             raise
-        if not self._task.done():
-            connection.reusable = False  # an answer before the end of the request: nothing else goes on this one
+        if not self._content.ended:
+            # An answer before the end of the request: the upstream would take what comes next for the rest of it.
+            connection.reusable = False
         return route.received(connection)
 
     async def _pump(self, route: Route, connection: Connection) -> None:
