@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from reauth_proxy.errors import ConfigError
-from reauth_proxy.forward.fields import FieldChanges
+from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
+from reauth_proxy.forward.limits import Limits
+from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route, base_path
+from reauth_proxy.forward.spool import Keeping
 from reauth_proxy.session.state import RefreshPolicy
 from reauth_proxy.upstream.dial import Origin
-from reauth_proxy.upstream.pool import Pool
+from reauth_proxy.upstream.pool import Pool, PoolLimits
 
 if TYPE_CHECKING:
     from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
@@ -109,11 +113,18 @@ def store(config: Config, name: str = "default") -> Store:
         from reauth_proxy.stores.memory import MemoryStore
 
         return MemoryStore()
-    from reauth_proxy.stores.file import FileStore, default_path
+    from reauth_proxy.stores.file import FileStore
+
+    return FileStore(store_file(config, name))
+
+
+def store_file(config: Config, name: str = "default") -> Path:
+    """Return where the session of the credential `name` is kept, if in a file."""
+    from reauth_proxy.stores.file import default_path
 
     endpoint = config.credential.token_endpoint
     where = str(endpoint.url) if endpoint.type == "json" else f"{endpoint.url or endpoint.issuer} {endpoint.client_id}"
-    return FileStore(config.store.path or default_path(name, where))
+    return config.store.path or default_path(name, where)
 
 
 def refresh_policy(config: Config) -> RefreshPolicy:
@@ -131,17 +142,87 @@ def refresh_policy(config: Config) -> RefreshPolicy:
     )
 
 
+#: Files that are open besides connections: the log, the store, listeners, the event loop, what libraries open.
+_OTHER_FILES: Final = 64
+
+
+def affordable(config: Config, files: int) -> Config:
+    """Return a configuration with no more connections than there may be open files.
+
+    Args:
+        files: how many the system allows.
+    """
+    limits = config.limits
+    left = files - _OTHER_FILES - config.replay.files
+    if limits.connections + limits.upstream_connections <= left:
+        return config
+    share = max(8, left // 2)
+    lowered = {
+        "connections": min(limits.connections, share),
+        "upstream_connections": min(limits.upstream_connections, share),
+    }
+    return config.model_copy(update={"limits": limits.model_copy(update=lowered)})
+
+
+def needs_restart(old: Config, new: Config) -> list[str]:
+    """Return the names of sections whose changes cannot take effect while running: where the session is kept."""
+    if old.store != new.store or store_file(old) != store_file(new):
+        return ["store", "credential"] if old.credential != new.credential else ["store"]
+    return []
+
+
+def plan(config: Config, session: Session, tls: ssl.SSLContext) -> Plan:
+    """Return what the forwarder goes by; needs a running event loop."""
+    return Plan(
+        route(config, session, tls),
+        RequestRules(field_changes(config.headers.request)),
+        ResponseRules(field_changes(config.headers.response)),
+        limits(config),
+        Keeping(
+            min(config.replay.memory, config.replay.limit),
+            config.replay.limit,
+            config.replay.total,
+            config.replay.files,
+            config.replay.directory,
+        ),
+    )
+
+
+def limits(config: Config) -> Limits:
+    """Return the bounds on clients."""
+    chosen = config.limits
+    return Limits(
+        header_bytes=chosen.header_bytes,
+        header_fields=chosen.header_fields,
+        content=chosen.content,
+        content_rate=chosen.content_rate,
+        connections=chosen.connections,
+        header_timeout=chosen.header_timeout,
+        idle_timeout=chosen.idle_timeout,
+        write_timeout=config.timeouts.write,
+    )
+
+
 def route(config: Config, session: Session, tls: ssl.SSLContext) -> Route:
-    """Return the route to the upstream; needs a running event loop."""
-    upstream = config.upstream
-    origin = Origin(upstream.host, upstream.port, tls if upstream.scheme == "https" else None)
+    """Return the route to the upstream."""
+    upstream, timeouts = config.upstream, config.timeouts
+    origin = Origin(upstream.host, upstream.port, tls if upstream.scheme == "https" else None, upstream.socket)
+    bounds = PoolLimits(
+        connections=config.limits.upstream_connections,
+        queue=config.limits.upstream_queue,
+        connect_timeout=timeouts.connect,
+        wait_timeout=timeouts.response,
+        write_timeout=timeouts.write,
+        keepalive=timeouts.keepalive,
+    )
     return Route(
-        Pool(origin, config.timeouts.connect),
+        Pool(origin, bounds),
         session,
         base=base_path(upstream.path),
         authority=upstream.authority.encode(),
         statuses=frozenset(config.refresh.statuses),
-        response_timeout=config.timeouts.response,
+        response_timeout=timeouts.response,
+        expect_timeout=timeouts.expect,
     )
 
 

@@ -10,14 +10,22 @@
         ├── BadRequest              400 bad_request
         ├── LoggedOut               401 logged_out, with the logout signal
         ├── MethodNotSupported      405 method_not_supported
+        ├── RequestTimeout          408 request_timeout
+        ├── ContentTooLarge         413 content_too_large
+        ├── ExpectationFailed       417 expectation_failed
+        ├── FieldsTooLarge          431 fields_too_large
+        ├── InternalError           500 internal_error
         ├── TransferCodingUnsupported  501 transfer_coding_unsupported
         ├── UpstreamUnreachable     502 upstream_unreachable
         ├── UpstreamMalformed       502 upstream_malformed
+        ├── TooManyConnections      503 too_many_connections
         ├── TooManyParked           503 too_many_parked
         ├── RefreshTimeout          503 refresh_timeout
         ├── RefreshUnavailable      503 refresh_unavailable
+        ├── UpstreamBusy            503 upstream_busy
         ├── Draining                503 draining
-        └── UpstreamTimeout         504 upstream_timeout
+        ├── UpstreamTimeout         504 upstream_timeout
+        └── VersionNotSupported     505 version_not_supported
 
 No error carries a secret, or text that a client or an upstream sent.
 """
@@ -96,6 +104,37 @@ class MethodNotSupported(Refusal):
     closes = True
 
 
+class RequestTimeout(Refusal):
+    """The client took too long over its header section or its content (RFC 9110 section 15.5.9)."""
+
+    code, status, title = "request_timeout", 408, "The request took too long"
+    proxy_error = "http_request_error"
+    closes = True
+
+
+class ContentTooLarge(Refusal):
+    code, status, title = "content_too_large", 413, "Content too large"
+    closes = True
+
+
+class ExpectationFailed(Refusal):
+    code, status, title = "expectation_failed", 417, "Expectation failed"
+    closes = True
+
+
+class FieldsTooLarge(Refusal):
+    code, status, title = "fields_too_large", 431, "Header section too large"
+    closes = True
+
+
+class InternalError(Refusal):
+    """A defect of the proxy itself; the log has the rest."""
+
+    code, status, title = "internal_error", 500, "Internal error"
+    proxy_error = "proxy_internal_error"
+    closes = True
+
+
 class TransferCodingUnsupported(Refusal):
     code, status, title = "transfer_coding_unsupported", 501, "Transfer coding not supported"
     closes = True
@@ -109,6 +148,17 @@ class UpstreamUnreachable(Refusal):
 class UpstreamMalformed(Refusal):
     code, status, title = "upstream_malformed", 502, "Malformed answer from the upstream"
     proxy_error = "http_protocol_error"
+
+
+class TooManyConnections(Refusal):
+    code, status, title = "too_many_connections", 503, "Too many connections"
+    proxy_error = "proxy_internal_response"
+    closes = True
+
+
+class UpstreamBusy(Refusal):
+    code, status, title = "upstream_busy", 503, "Too many requests wait for the upstream"
+    proxy_error = "connection_limit_reached"
 
 
 class TooManyParked(Refusal):
@@ -135,3 +185,9 @@ class Draining(Refusal):
 class UpstreamTimeout(Refusal):
     code, status, title = "upstream_timeout", 504, "The upstream took too long"
     proxy_error = "http_response_timeout"
+
+
+class VersionNotSupported(Refusal):
+    code, status, title = "version_not_supported", 505, "HTTP version not supported"
+    proxy_error = "http_protocol_error"
+    closes = True

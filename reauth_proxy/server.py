@@ -6,8 +6,10 @@ import asyncio
 import gc
 import os
 import signal
+import ssl
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -15,22 +17,19 @@ from reauth_proxy import __version__, assemble
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
 from reauth_proxy.errors import ConfigError, ReauthError
-from reauth_proxy.forward.fields import RequestRules, ResponseRules
 from reauth_proxy.forward.forwarder import Forwarder
 from reauth_proxy.forward.listener import FrontServer
+from reauth_proxy.forward.plan import Plan
+from reauth_proxy.forward.tunnel import Tunnels
+from reauth_proxy.listening import Door, StartError, listen
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.telemetry import logs
 
+if TYPE_CHECKING:
+    from reauth_proxy.config.address import Listen
+    from reauth_proxy.session.protocols import TokenEndpoint
+
 log = structlog.get_logger(__name__)
-
-#: Connections that wait to be accepted: room for a burst.
-BACKLOG: Final = 1024
-#: Seconds that a client's idle connection is kept.
-IDLE_TIMEOUT: Final = 75.0
-
-
-class StartError(ReauthError):
-    """The daemon could not start; the text says why and how to mend it."""
 
 
 class Daemon:
@@ -42,13 +41,20 @@ class Daemon:
     Attributes:
         session: the credential's session.
         url: where it listens, once started.
+        draining: it is about to end, and should get no new requests.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.url = ""
+        self.draining = False
         self.session: Session
-        self._server: asyncio.Server | None = None
+        self._door: Door | None = None
+        #: Strong references: what ends an endpoint that is used no more.
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return "" if self._door is None else self._door.url
 
     async def start(self) -> None:
         """Load the session, and listen.
@@ -69,88 +75,124 @@ class Daemon:
             assemble.refresh_policy(config),
             configured=config.credential.refresh_token,
         )
-        self._route = assemble.route(config, self.session, tls)
+        plan = self._plan(config, tls)
+        self._tunnels = Tunnels(config.websocket.idle_timeout, config.websocket.on_logout)
         self._access = logs.access_log()
-        self._forwarder = Forwarder(
-            self._route,
-            request_rules=RequestRules(assemble.field_changes(config.headers.request)),
-            response_rules=ResponseRules(assemble.field_changes(config.headers.response)),
-            keep=config.replay.memory,
-            access=self._access,
-            request_id=logs.request_id,
-        )
-        self._front = FrontServer(self._forwarder.handle, keepalive_timeout=IDLE_TIMEOUT)
+        self._forwarder = Forwarder(plan, tunnels=self._tunnels, access=self._access, request_id=logs.request_id)
+        self._front = FrontServer(self._forwarder.handle, plan.limits)
         try:
             await self.session.start()
-            await self._listen()
+            self._door = await listen(config.listen, self._front)
         except BaseException:
             await self._release()
             raise
         log.info("server.started", listen=self.url, upstream=str(config.upstream), version=__version__)
 
-    async def _listen(self) -> None:
-        listen = self.config.listen
-        loop = asyncio.get_running_loop()
-        try:
-            if listen.path is not None:
-                mask = os.umask(0o177)  # mode 0600 from the first moment
-                try:
-                    self._server = await loop.create_unix_server(self._front, listen.path, backlog=BACKLOG)
-                finally:
-                    os.umask(mask)
-                self.url = f"unix:{listen.path}"
-                return
-            self._server = await loop.create_server(self._front, listen.host, listen.port, backlog=BACKLOG)
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            raise StartError(f"cannot listen on {listen}: {why}; set `listen` to an address that is free") from error
-        host, port = self._server.sockets[0].getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    def _plan(self, config: Config, tls: ssl.SSLContext) -> Plan:
+        """Return what the forwarder goes by, with as many connections as the system allows files."""
+        plan = assemble.plan(assemble.affordable(config, file_limit()), self.session, tls)
+        if plan.limits.connections < config.limits.connections:
+            log.warning(
+                "limits.lowered",
+                connections=plan.limits.connections,
+                problem=f"the system allows {file_limit()} open files; raise it (ulimit -n), or lower"
+                " `limits.connections` and `limits.upstream_connections`",
+            )
+        return plan
 
     async def reload(self, config: Config) -> None:
-        """Take over what can change while running: the refresh token and the log's level.
+        """Take over what changed, files that it names included; connections and requests under way stay as they are.
 
-        The rest of a changed file is named in the log, and takes effect at the next start.
+        What cannot change is named in the log, and takes effect at the next start.
+
+        Raises:
+            ConfigError, StartError: it cannot be used, and nothing has changed.
         """
-        old, self.config = self.config, config
+        old = self.config
+        tls = await asyncio.to_thread(assemble.tls_context, config.tls)
+        restart = assemble.needs_restart(old, config)
+        config = config.model_copy(update={name: getattr(old, name) for name in restart})
+        endpoint = assemble.token_endpoint(config, tls)
+        if config.listen != old.listen:
+            await self._move(config.listen)
+        # From here on nothing can fail.
+        self.config = config
         logs.configure(config.log.level, config.log.format)
+        self._say_goodbye(self._endpoint, self.session.adjust(assemble.refresh_policy(config), endpoint))
+        self._endpoint = endpoint
+        plan = self._plan(config, tls)
+        self._access.close()
+        self._access = logs.access_log()
+        self._forwarder.follow(plan, self._access)
+        self._front.limit(plan.limits)
+        self._tunnels.adjust(config.websocket.idle_timeout, config.websocket.on_logout)
         resumed = False
         token = config.credential.refresh_token
         if token is not None and token != old.credential.refresh_token:
             resumed = await self.session.offer(token, configured=True)
-        restart = [
-            name
-            for name in type(config).model_fields
-            if name not in ("log", "credential") and getattr(old, name) != getattr(config, name)
-        ]
-        if old.credential.token_endpoint != config.credential.token_endpoint:
-            restart.append("credential.token_endpoint")
-        log.info("config.reloaded", new_refresh_token=resumed, needs_restart=restart)
+        changed = [name for name in type(config).model_fields if getattr(old, name) != getattr(config, name)]
+        log.info("config.reloaded", changed=changed, new_refresh_token=resumed, needs_restart=restart)
+
+    async def _move(self, address: Listen) -> None:
+        """Listen elsewhere; connections that there are stay. Raises StartError."""
+        before = self._door
+        self._door = await listen(address, self._front)
+        if before is not None:
+            await before.close()
+
+    def _say_goodbye(self, endpoint: TokenEndpoint, calls: Sequence[asyncio.Task[Any]]) -> None:
+        """Close an endpoint once the calls that it makes have ended."""
+
+        async def farewell() -> None:
+            if calls:
+                await asyncio.wait(calls)
+            await endpoint.close()
+
+        task = asyncio.create_task(farewell(), name="close token endpoint")
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
 
     async def stop(self) -> None:
-        """Stop listening, let requests under way finish, and end everything.
+        """Accept nobody new, let requests under way finish, and end everything.
 
-        Requests get `drain_timeout` seconds. A refresh in flight is awaited and stored.
+        Requests and tunnels get `drain_timeout` seconds. A refresh in flight is awaited and stored.
         """
-        if self._server is not None:
-            self._server.close()
-            self._front.close_idle()
-            await self._forwarder.drained(self.config.drain_timeout)
+        self.draining = True
+        if self._door is not None:
+            log.info("server.draining", connections=self._front.count)
+            self._forwarder.drain()
+            await self._door.close()
+            try:
+                async with asyncio.timeout(self.config.drain_timeout):
+                    await self._front.drained()
+            except TimeoutError:
+                self._tunnels.end_all()
         await self._release()
         log.info("server.drained")
 
     async def _release(self) -> None:
         await self.session.close()
         await self._front.shutdown(1.0)
-        self._route.pool.close()
+        self._tunnels.close()
+        self._forwarder.close()
         await self._endpoint.close()
+        if self._farewells:
+            await asyncio.wait(self._farewells)
         await self._store.close()
         self._access.close()
-        if self.config.listen.path is not None and self._server is not None:
-            await asyncio.to_thread(Path(self.config.listen.path).unlink, missing_ok=True)
 
     def __repr__(self) -> str:
         return f"<Daemon {self.url or 'not started'} {getattr(self, 'session', None)!r}>"
+
+
+def file_limit() -> int:
+    """Return how many files the system lets us have open."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 1 << 16
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
 def raise_file_limit() -> None:
@@ -178,11 +220,11 @@ def spare_the_collector() -> None:
 async def _reload(daemon: Daemon, config_file: Path) -> None:
     """Read the file again; a bad one changes nothing and says why."""
     try:
-        config = await asyncio.to_thread(load, config_file)
+        await daemon.reload(await asyncio.to_thread(load, config_file))
     except ConfigError as error:
         log.error("config.rejected", problems=list(error.problems))
-        return
-    await daemon.reload(config)
+    except StartError as error:
+        log.error("config.rejected", problems=[str(error)])
 
 
 async def _serve(daemon: Daemon, config_file: Path) -> None:

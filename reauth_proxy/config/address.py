@@ -60,6 +60,7 @@ class Url:
         path: as written; empty or with a slash in front.
         query: as written, with its question mark; empty where there is none.
         text: the whole as written; issuers are compared by it (RFC 8414 section 3.3).
+        socket: path of the Unix socket behind which it is, instead of host and port.
     """
 
     scheme: str
@@ -68,6 +69,7 @@ class Url:
     path: str
     query: str
     text: str
+    socket: str | None = None
 
     @property
     def authority(self) -> str:
@@ -104,6 +106,23 @@ def _host(ipv6: str | None, host: str | None) -> str | None:
     return host.lower()
 
 
+def _unix_path(value: str) -> str:
+    """Return the path in ``unix:/path``; ValueError says what is wrong."""
+    path = value.removeprefix("unix:")
+    if not path.startswith("/") or "\0" in path or path.endswith("/"):
+        raise expected("unix: and an absolute path such as unix:/run/reauth-proxy.sock", value)
+    if len(path.encode("utf-8", "surrogateescape")) > _UNIX_PATH:
+        raise ValueError(f"the path of a Unix socket may have at most {_UNIX_PATH} bytes")
+    return path
+
+
+def parse_upstream(value: object) -> Url:
+    """Return the parts of an upstream's URL, or of ``unix:/path``; ValueError says what is wrong."""
+    if isinstance(value, str) and value.startswith("unix:"):
+        return Url("http", "localhost", 80, "", "", str(value), _unix_path(value))
+    return parse_url(value)
+
+
 def parse_listen(value: object) -> Listen:
     """Return the address in ``127.0.0.1:8080``, ``[::1]:8080`` or ``unix:/path``; ValueError says what is wrong."""
     if isinstance(value, Listen):
@@ -111,12 +130,7 @@ def parse_listen(value: object) -> Listen:
     if not isinstance(value, str):
         raise expected(_A_LISTEN, value)
     if value.startswith("unix:"):
-        path = value.removeprefix("unix:")
-        if not path.startswith("/") or "\0" in path or path.endswith("/"):
-            raise expected("unix: and an absolute path such as unix:/run/reauth-proxy.sock", value)
-        if len(path.encode("utf-8", "surrogateescape")) > _UNIX_PATH:
-            raise ValueError(f"the path of a Unix socket may have at most {_UNIX_PATH} bytes")
-        return Listen("unix", path=path)
+        return Listen("unix", path=_unix_path(value))
     match = _AUTHORITY.fullmatch(value)
     host = _host(match["ipv6"], match["host"]) if match else None
     if match is None or host is None or not match["port"] or int(match["port"]) > 65_535:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from reauth_proxy.config import fields, units
-from reauth_proxy.config.address import Listen, Url, is_loopback, parse_listen, parse_url
+from reauth_proxy.config.address import Listen, Url, is_loopback, parse_listen, parse_upstream, parse_url
 from reauth_proxy.config.environment import Reading, read_secret
 from reauth_proxy.config.problems import Text, expected
 from reauth_proxy.errors import ConfigError
@@ -75,6 +75,13 @@ def _status(value: object) -> int:
 
 def _count(value: object) -> int:
     return units.whole(value, 1, 1_000_000)
+
+
+def _header_size(value: object) -> int:
+    size = units.size(value)
+    if not 1024 <= size <= 1 << 20:
+        raise expected("a size from 1KiB to 1MiB", value)
+    return size
 
 
 def _secret(value: object, info: ValidationInfo) -> Secret:
@@ -181,6 +188,10 @@ def _url(value: object) -> Url:
     return parse_url(value)
 
 
+def _upstream(value: object) -> Url:
+    return parse_upstream(value)
+
+
 def _url_with_query(value: object) -> Url:
     return parse_url(value, query=True)
 
@@ -215,6 +226,19 @@ Size = Annotated[
         }
     ),
 ]
+HeaderSize = Annotated[
+    int,
+    BeforeValidator(_header_size),
+    WithJsonSchema(
+        {
+            "oneOf": [
+                {"type": "integer", "minimum": 1024, "maximum": 1 << 20, "description": "bytes"},
+                {"type": "string", "pattern": r"^([0-9]*\.?[0-9]+ ?([kKmMgG]?[iI]?[bB])?|.*\$\{.*)$"},
+            ],
+            "examples": ["32KiB"],
+        }
+    ),
+]
 Switch = Annotated[bool, BeforeValidator(units.switch), _one_of_schema({"type": "boolean"})]
 Count = Annotated[int, BeforeValidator(_count), _one_of_schema({"type": "integer", "minimum": 1, "maximum": 1_000_000})]
 Status = Annotated[int, BeforeValidator(_status), _one_of_schema({"type": "integer", "minimum": 400, "maximum": 599})]
@@ -233,6 +257,12 @@ ListenAddress = Annotated[
     WithJsonSchema({"type": "string", "examples": ["127.0.0.1:8080", "[::1]:8080", "unix:/run/reauth-proxy.sock"]}),
 ]
 BaseUrl = Annotated[Url, PlainValidator(_url), AfterValidator(_secured), _URL_SCHEMA]
+UpstreamUrl = Annotated[
+    Url,
+    PlainValidator(_upstream),
+    AfterValidator(_secured),
+    WithJsonSchema({"type": "string", "examples": ["https://api.example.com", "unix:/run/api.sock"]}),
+]
 EndpointUrl = Annotated[Url, PlainValidator(_url_with_query), AfterValidator(_secured), _URL_SCHEMA]
 JsonPointer = Annotated[str, BeforeValidator(_pointer), WithJsonSchema({"type": "string", "pattern": r"^/|\$\{"})]
 Template = Annotated[Any, PlainValidator(_template), WithJsonSchema({"examples": [{"token": "{refresh_token}"}]})]

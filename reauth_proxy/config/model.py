@@ -9,22 +9,23 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from reauth_proxy.config.address import Listen
+from reauth_proxy.config.address import Listen, Url, is_loopback
 from reauth_proxy.config.credential import Credential, Section
 from reauth_proxy.config.kinds import (
     AnyPath,
-    BaseUrl,
     Choice,
     Count,
     Duration,
     ExistingFile,
     FieldValues,
+    HeaderSize,
     ListenAddress,
     PositiveDuration,
     RemovableName,
     Size,
     Status,
     Switch,
+    UpstreamUrl,
 )
 
 S = TypeVar("S", bound=Section)
@@ -84,13 +85,67 @@ class Replay(Section):
     """Content that is kept so that a request can be sent again."""
 
     memory: Size = Field(64 << 10, description="How much content of one request is kept in memory.")
+    limit: Size = Field(
+        16 << 20, description="How much content of one request is kept at all; beyond `memory` in a temporary file."
+    )
+    total: Size = Field(
+        256 << 20, description="How much content all requests together may hold; beyond it, what has to wait gets 503."
+    )
+    files: Count = Field(64, description="How many temporary files there may be at once; they have no names.")
+    directory: AnyPath | None = Field(
+        None, description="Where temporary files are made; by default where the system makes them (TMPDIR)."
+    )
+
+
+class Limits(Section):
+    """What clients may send, how many there may be, and how long they may take."""
+
+    header_bytes: HeaderSize = Field(
+        32 << 10, description="Size of a request's line and fields together; beyond it 431."
+    )
+    header_fields: Count = Field(128, description="How many fields a request may have; beyond it 431.")
+    content: Size = Field(1 << 30, description="How long a request's content may be; beyond it 413. 0: no limit.")
+    content_rate: Size = Field(
+        240, description="Least bytes per second of a request's content, over `header_timeout`; else 408. 0: no limit."
+    )
+    connections: Count = Field(10_000, description="How many clients' connections there may be; beyond it 503.")
+    header_timeout: PositiveDuration = Field(
+        10.0, description="From the first byte of a request to the end of its header section; then 408."
+    )
+    idle_timeout: PositiveDuration = Field(75.0, description="How long a client's connection may stay without request.")
+    upstream_connections: Count = Field(10_000, description="How many connections to an upstream there may be.")
+    upstream_queue: Count = Field(
+        10_000, description="How many requests may wait for a connection to an upstream; beyond it 503."
+    )
 
 
 class Timeouts(Section):
-    """How long upstreams may take. There is no limit for a whole exchange."""
+    """How long peers may take. There is no limit for a whole exchange."""
 
-    connect: PositiveDuration = Field(5.0, description="Until a connection is made, TLS included.")
-    response: PositiveDuration = Field(60.0, description="Until the upstream's header section arrives.")
+    connect: PositiveDuration = Field(5.0, description="Until a connection to an upstream is made, TLS included.")
+    response: PositiveDuration = Field(
+        60.0, description="Until the upstream's header section arrives; also, how long to wait for a connection's turn."
+    )
+    expect: PositiveDuration = Field(
+        1.0, description="How long content waits for the upstream's 100 Continue before it is sent all the same."
+    )
+    write: PositiveDuration = Field(
+        60.0, description="How long a client or an upstream may take not one byte of what is sent to it."
+    )
+    keepalive: PositiveDuration = Field(
+        30.0, description="How long a connection to an upstream is kept unused; less than the upstream keeps it."
+    )
+
+
+class WebSocket(Section):
+    """Tunnels: what becomes of them."""
+
+    idle_timeout: Duration = Field(
+        3600.0, description="How long a tunnel may be without one byte either way. 0: for ever."
+    )
+    on_logout: Annotated[Literal["keep", "close"], Choice] = Field(
+        "keep", description="What happens to open tunnels when the session signs out."
+    )
 
 
 class TLS(Section):
@@ -172,12 +227,16 @@ class Config(Section):
         description="Where clients connect: host:port, [::1]:8080 or unix:/path.",
         json_schema_extra={"default": "127.0.0.1:8080"},
     )
-    upstream: BaseUrl = Field(description="The API, with an optional path in front of every request's.")
+    upstream: UpstreamUrl = Field(
+        description="The API, with an optional path in front of every request's; or unix:/path."
+    )
     credential: Credential = Field(description="What signs requests in.")
     store: Store = _section(Store, "Where the session survives a restart.")
     refresh: Refresh = _section(Refresh, "When access tokens are renewed, and who waits how long.")
     replay: Replay = _section(Replay, "Content that is kept so that a request can be sent again.")
-    timeouts: Timeouts = _section(Timeouts, "How long upstreams may take.")
+    limits: Limits = _section(Limits, "What clients may send, how many there may be, how long they may take.")
+    timeouts: Timeouts = _section(Timeouts, "How long peers may take.")
+    websocket: WebSocket = _section(WebSocket, "Tunnels: what becomes of them.")
     tls: TLS = _section(TLS, "How upstreams and token endpoints are verified.")
     headers: Headers = _section(Headers, "Changes to fields on their way.")
     log: Log = _section(Log, "What is logged, and how.")
@@ -192,3 +251,22 @@ class Config(Section):
                 "other machines could use your session; listen on 127.0.0.1, or set `access.allow_remote: true`"
             )
         return listen
+
+    @field_validator("upstream")
+    @classmethod
+    def _not_itself(cls, upstream: Url, info: ValidationInfo) -> Url:
+        listen = info.data.get("listen")
+        if listen is not None and _same_place(listen, upstream):
+            raise ValueError("this is where the proxy itself listens: requests would go round in circles")
+        return upstream
+
+
+def _same_place(listen: Listen, upstream: Url) -> bool:
+    """Tell whether an upstream is certainly the proxy itself."""
+    if listen.path is not None or upstream.socket is not None:
+        return listen.path == upstream.socket
+    anywhere = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
+    same_host = upstream.host == listen.host or (
+        is_loopback(upstream.host) and ("localhost" in (upstream.host, listen.host) or listen.host in anywhere)
+    )
+    return same_host and upstream.port == listen.port and listen.port != 0

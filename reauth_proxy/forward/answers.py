@@ -1,11 +1,13 @@
 """The proxy's own answers, as plain data and bytes. Pure.
 
 Each is problem+json (RFC 9457) with Proxy-Status (RFC 9209); the logout answer also carries the signal that a frontend
-reads and the challenge of RFC 6750 section 3. None echoes what a client or an upstream sent.
+reads and the challenge of RFC 6750 section 3. A browser that asks for a page gets one. None echoes what a client or an
+upstream sent.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from email.utils import formatdate
@@ -18,14 +20,6 @@ from reauth_proxy.errors import LoggedOut, Refusal
 RESEND: Final = b"Reauth-Signal: resend\r\n"
 #: The interim answer to `Expect: 100-continue` (RFC 9110 section 15.2.1).
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class InternalError(Refusal):
-    """A defect of the proxy itself; the log has the rest."""
-
-    code, status, title = "internal_error", 500, "Internal error"
-    proxy_error = "proxy_internal_error"
-    closes = True
 
 
 def _quoted(text: str) -> str:
@@ -49,7 +43,50 @@ def content(refusal: Refusal) -> bytes:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def fields(refusal: Refusal) -> list[tuple[str, str]]:
+#: The page that a browser gets: no script, nothing from elsewhere.
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{status} {title}</title>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 15vh auto 0; padding: 0 1rem }}
+h1 {{ font-size: 1.5rem }} code {{ font-size: .9rem }}</style>
+<h1>{title}</h1>
+<p>{detail}</p>
+<p><code>{status} {code}</code>, said by reauth-proxy on this machine, not by the site behind it.</p>
+</html>
+"""
+_PAGE_FIELDS: Final = [
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+]
+
+
+def page(refusal: Refusal) -> bytes:
+    """Return the page that says the same to a person."""
+    code = refusal.code if not isinstance(refusal, LoggedOut) else f"{refusal.code}: {refusal.reason}"
+    shown = {"title": refusal.title, "detail": refusal.detail, "code": code}
+    return _PAGE.format(status=refusal.status, **{name: html.escape(text) for name, text in shown.items()}).encode()
+
+
+def wants_page(accept: str | None) -> bool:
+    """Tell whether an Accept field prefers text/html to JSON (RFC 9110 section 12.5.1); a wildcard does not."""
+    best = {"text/html": 0.0, "application/json": 0.0, "application/problem+json": 0.0}
+    for part in (accept or "").split(","):
+        kind, *parameters = (word.strip().lower() for word in part.split(";"))
+        if kind not in best:
+            continue
+        weight = next((word[2:] for word in parameters if word.startswith("q=")), "1")
+        try:
+            best[kind] = max(best[kind], float(weight))
+        except ValueError:
+            continue
+    return best["text/html"] > max(best["application/json"], best["application/problem+json"])
+
+
+def fields(refusal: Refusal, *, as_page: bool = False) -> list[tuple[str, str]]:
     """Return the fields of an answer, in the order in which they are sent."""
     found: list[tuple[str, str]] = []
     if isinstance(refusal, LoggedOut):
@@ -59,21 +96,24 @@ def fields(refusal: Refusal) -> list[tuple[str, str]]:
     if refusal.retry_after is not None:
         found.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after)))))
     found.append(("Cache-Control", "no-store"))
-    found.append(("Content-Type", "application/problem+json"))
+    found += _PAGE_FIELDS if as_page else [("Content-Type", "application/problem+json")]
     return found
 
 
-def render(refusal: Refusal, *, head: bool, keep_alive: bool, date: float | None = None) -> bytes:
+def render(
+    refusal: Refusal, *, head: bool, keep_alive: bool, as_page: bool = False, date: float | None = None
+) -> bytes:
     """Return the whole answer as bytes.
 
     Args:
         head: the request's method is HEAD: the content is left out, its length is not (RFC 9110 section 9.3.2).
         keep_alive: whether the connection stays open afterwards.
+        as_page: for a browser that shows it to a person; else problem+json.
         date: epoch seconds for the Date field, or None for now.
     """
-    body = content(refusal)
+    body = page(refusal) if as_page else content(refusal)
     lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in fields(refusal)]
+    lines += [f"{name}: {value}" for name, value in fields(refusal, as_page=as_page)]
     lines.append(f"Date: {formatdate(date, usegmt=True)}")
     lines.append(f"Content-Length: {len(body)}")
     if not keep_alive:

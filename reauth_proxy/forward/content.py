@@ -1,4 +1,4 @@
-"""A request's content: kept for a replay where it is small, streamed where it is not.
+"""A request's content: read as a whole where it is small, streamed where it is not, and kept for a replay meanwhile.
 
 Whoever sends asks :attr:`replayable` after a rejected answer; only bytes that we own are ever sent twice.
 """
@@ -10,7 +10,12 @@ from typing import Final
 
 from aiohttp import StreamReader
 
+from reauth_proxy.errors import ContentTooLarge
+from reauth_proxy.forward.spool import Copy, Spool
+
 LAST_CHUNK: Final = b"0\r\n\r\n"
+#: What a request whose content nobody reads may hold: aiohttp's buffer, until it stops reading.
+UNREAD: Final = 128 * 1024
 
 
 def as_chunk(data: bytes) -> bytes:
@@ -25,14 +30,26 @@ class Kept:
         wire: the content in the framing in which it is sent.
     """
 
-    __slots__ = ("wire",)
+    __slots__ = ("_size", "_spool", "wire")
     replayable: Final = True
 
-    def __init__(self, data: bytes, *, chunked: bool) -> None:
+    def __init__(self, data: bytes, *, chunked: bool, spool: Spool | None = None) -> None:
+        self._spool = spool
+        self._size = len(data)
         if chunked:
             self.wire = as_chunk(data) + LAST_CHUNK if data else LAST_CHUNK
         else:
             self.wire = data
+
+    def may_wait(self) -> bool:
+        """Tell whether the request may be parked: its content was counted when it was read."""
+        return True
+
+    def close(self) -> None:
+        """Count the content no more."""
+        if self._spool is not None:
+            self._spool.free(self._size)
+            self._spool = None
 
 
 EMPTY: Final = Kept(b"", chunked=False)
@@ -44,82 +61,116 @@ class Streamed:
     Args:
         reader: where it comes from.
         length: its Content-Length; None for the chunked coding.
-        limit: how many bytes are kept for a replay while they pass.
+        longest: how long it may be (`limits.content`); 0 for no limit.
     """
 
-    __slots__ = ("_kept", "_kept_size", "_limit", "_reader", "ended", "length", "started")
+    __slots__ = ("_copy", "_longest", "_passed", "_reader", "_reserved", "_spool", "ended", "length")
 
-    def __init__(self, reader: StreamReader, length: int | None, limit: int) -> None:
+    def __init__(self, reader: StreamReader, length: int | None, spool: Spool, longest: int) -> None:
         self._reader = reader
         self.length = length
-        self._limit = limit
-        # Known to be too long: nothing is kept.
-        self._kept: list[bytes] | None = [] if length is None or length <= limit else None
-        self._kept_size = 0
-        self.started = False
+        self._spool = spool
+        self._longest = longest
+        self._copy = Copy(spool)
+        self._passed = 0
+        self._reserved = 0
         self.ended = False
 
     @property
+    def too_long(self) -> bool:
+        """Whether it is known to be longer than what can be kept."""
+        return self.length is not None and self.length > self._spool.keeping.limit
+
+    @property
     def replayable(self) -> bool:
-        """Whether all of it has passed and been kept."""
-        return self.ended and self._kept is not None
+        """Whether all that has passed was kept, or nothing has passed yet."""
+        return self._copy.whole
+
+    def may_wait(self) -> bool:
+        """Tell whether the request may be parked: what its connection buffers meanwhile is counted."""
+        if not self._reserved:
+            held = UNREAD if self.length is None else min(self.length, UNREAD)
+            if not self._spool.reserve(held):
+                return False
+            self._reserved = held
+        return True
 
     async def wire(self) -> AsyncIterator[bytes]:
-        """Yield the content in the framing in which it is sent."""
+        """Yield the content in the framing in which it is sent, from the beginning.
+
+        Raises:
+            ContentTooLarge: it is longer than it may be.
+            ConnectionError, aiohttp's payload errors: the client left, or broke the framing, in the middle.
+        """
         chunked = self.length is None
-        self.started = True
-        async for data in self._read():
+        again = self._passed > 0
+        if again:
+            async for data in self._copy.read():
+                yield as_chunk(data) if chunked else data
+        reader, copy = self._reader, self._copy
+        while data := await reader.readany():
+            self._passed += len(data)
+            if self._longest and self._passed > self._longest:
+                raise too_large(self._longest)
+            if self.too_long or again:
+                copy.give_up()  # it will not be sent again after this
+            else:
+                await copy.append(data)
             yield as_chunk(data) if chunked else data
+        self.ended = True
         if chunked:
             yield LAST_CHUNK
 
-    async def _read(self) -> AsyncIterator[bytes]:
-        reader = self._reader
-        while data := await reader.readany():
-            if self._kept is not None:
-                self._kept_size += len(data)
-                if self._kept_size > self._limit:
-                    self._kept = None
-                else:
-                    self._kept.append(data)
-            yield data
-        self.ended = True
-
-    async def keep(self) -> Kept | None:
-        """Read what is still to come, as far as it can be kept; None where the content is too long to send again."""
-        if not self.ended and self._kept is not None:
-            async for _ in self._read():
-                if self._kept is None:
-                    break
-        if not self.replayable:
-            return None
-        assert self._kept is not None
-        return Kept(b"".join(self._kept), chunked=self.length is None)
+    def close(self) -> None:
+        """Keep and count the content no more."""
+        if self._copy.whole:
+            self._copy.give_up()
+        self._spool.free(self._reserved)
+        self._reserved = 0
 
 
 Content = Kept | Streamed
 
 
-async def capture(reader: StreamReader, *, length: int | None, chunked: bool, limit: int) -> Content:
+def too_large(longest: int) -> ContentTooLarge:
+    """Return the answer to content longer than `longest` bytes."""
+    return ContentTooLarge(f"The request's content is longer than the {longest} bytes that `limits.content` allows.")
+
+
+async def capture(
+    reader: StreamReader, *, length: int | None, chunked: bool, spool: Spool, longest: int = 0
+) -> Content:
     """Return a request's content, read as a whole where it is known to be small.
 
     Args:
         reader: the request's content.
         length: its Content-Length, or None.
         chunked: it comes in the chunked transfer coding.
-        limit: how many bytes may be kept in memory (`replay.memory`).
+        spool: counts what is kept.
+        longest: how long it may be; 0 for no limit.
 
     Raises:
+        ContentTooLarge: it is longer than it may be.
         ConnectionError, aiohttp's payload errors: the client left, or broke the framing, in the middle.
     """
     if chunked:
-        if not reader.is_eof() or reader.total_bytes > limit:
-            return Streamed(reader, None, limit)
-        return Kept(reader.read_nowait(), chunked=True)
+        if not reader.is_eof() or not _fits(reader.total_bytes, spool, longest):
+            return Streamed(reader, None, spool, longest)
+        return Kept(reader.read_nowait(), chunked=True, spool=spool)
     if not length:
         return EMPTY
-    if length > limit:
-        return Streamed(reader, length, limit)
-    if reader.is_eof():
-        return Kept(reader.read_nowait(), chunked=False)
-    return Kept(await reader.read(), chunked=False)
+    if longest and length > longest:
+        raise too_large(longest)
+    if not _fits(length, spool, longest):
+        return Streamed(reader, length, spool, longest)
+    try:
+        data = reader.read_nowait() if reader.is_eof() else await reader.read()
+    except BaseException:
+        spool.free(length)
+        raise
+    return Kept(data, chunked=False, spool=spool)
+
+
+def _fits(size: int, spool: Spool, longest: int) -> bool:
+    """Reserve `size` bytes of memory if they are few enough."""
+    return size <= spool.keeping.memory and not (longest and size > longest) and spool.reserve(size)

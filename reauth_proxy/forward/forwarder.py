@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 import structlog
 from aiohttp import web
 
-from reauth_proxy.errors import BadRequest, Refusal
-from reauth_proxy.forward import answers, fields
-from reauth_proxy.forward.content import Content, Kept, Streamed, capture
-from reauth_proxy.forward.listener import FrontConnection
-from reauth_proxy.forward.relay import CLOSED, OPEN, ClientGone, Sent, relay, write
+from reauth_proxy.errors import BadRequest, InternalError, Refusal, TooManyParked
+from reauth_proxy.forward import answers
+from reauth_proxy.forward.content import EMPTY, Content, Kept, Streamed, capture
+from reauth_proxy.forward.listener import front_of
+from reauth_proxy.forward.plan import Plan
+from reauth_proxy.forward.relay import CLOSED, OPEN, ClientGone, CutOff, Sent, interim_head, relay, write
 from reauth_proxy.forward.request import ClientRequest
-from reauth_proxy.forward.route import Response, Route
-from reauth_proxy.forward.tunnel import SWITCHING, Tunnel
+from reauth_proxy.forward.route import Response
+from reauth_proxy.forward.spool import Spool
+from reauth_proxy.forward.tunnel import SWITCHING, Tunnel, Tunnels
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.session.tokens import AccessToken
+from reauth_proxy.upstream.message import Fields, Interim
 
 log = structlog.get_logger(__name__)
 
@@ -48,11 +51,24 @@ class AccessLog(Protocol):
 
 
 class Trip:
-    """What the access log will say of one request, and what has to be ended with it."""
+    """One request under way: what it goes by, what the access log will say of it, what has to be ended with it."""
 
-    __slots__ = ("generation", "id", "method", "outcome", "path", "size", "started", "status", "upload")
+    __slots__ = (
+        "content",
+        "generation",
+        "id",
+        "method",
+        "outcome",
+        "path",
+        "plan",
+        "size",
+        "started",
+        "status",
+        "upload",
+    )
 
-    def __init__(self, request: web.BaseRequest, started: float) -> None:
+    def __init__(self, request: web.BaseRequest, plan: Plan, started: float) -> None:
+        self.plan = plan
         self.started = started
         self.id = ""
         self.method = request.method
@@ -61,6 +77,7 @@ class Trip:
         self.generation = 0
         self.outcome = "aborted"
         self.size = 0
+        self.content: Content = EMPTY
         self.upload: Upload | None = None
 
 
@@ -68,54 +85,48 @@ class Forwarder:
     """Forwards each request to its route's upstream.
 
     Args:
-        route: where requests go.
-        request_rules, response_rules: what becomes of their fields.
-        keep: how many bytes of content are kept in memory for a replay (`replay.memory`).
+        plan: what it goes by; may be replaced at any time, for requests that start afterwards.
+        tunnels: keeps those that a request becomes.
         access: the access log.
         request_id: makes an id, or takes the client's where it is a sane one.
     """
 
     def __init__(
-        self,
-        route: Route,
-        *,
-        request_rules: fields.RequestRules,
-        response_rules: fields.ResponseRules,
-        keep: int,
-        access: AccessLog,
-        request_id: Callable[[bytes | None], str],
+        self, plan: Plan, *, tunnels: Tunnels, access: AccessLog, request_id: Callable[[bytes | None], str]
     ) -> None:
-        self.route = route
+        self.plan = plan
+        self.tunnels = tunnels
+        self.spool = Spool(plan.keeping)
         #: Requests under way.
         self.active = 0
-        #: Set up while draining: every request under way has ended.
-        self._quiet: asyncio.Event | None = None
-        self._request_rules = request_rules
-        self._response_rules = response_rules
-        self._keep = keep
+        self._draining = False
         self._access = access
         self._request_id = request_id
         self._loop = asyncio.get_running_loop()
 
     async def handle(self, request: web.BaseRequest) -> Sent:
         """Answer one request, whatever happens; the handler of the main listener."""
-        trip = Trip(request, self._loop.time())
+        trip = Trip(request, self.plan, self._loop.time())
         self.active += 1
         try:
             return await self.forward(request, trip)
         except Refusal as refusal:
             return await self.refuse(request, trip, refusal)
+        except CutOff as cut:
+            trip.outcome = "cut_off"
+            self._warn(trip, cut.refusal)
+            return CLOSED
         except ClientGone:
             return CLOSED
         except Exception:
             log.exception("request.failed", request_id=trip.id)
-            return await self.refuse(request, trip, answers.InternalError("The proxy failed; its log says why."))
+            return await self.refuse(request, trip, InternalError("The proxy failed; its log says why."))
         finally:
             self.active -= 1
-            if self._quiet is not None and not self.active:
-                self._quiet.set()
             if trip.upload is not None:
                 await trip.upload.stop()
+            if trip.content is not EMPTY:
+                trip.content.close()
             if self._access.enabled:
                 self._access.finished(
                     trip.id,
@@ -128,17 +139,21 @@ class Forwarder:
                     trip.size,
                 )
 
-    async def drained(self, timeout: float) -> None:
-        """From now on, close connections after their answers; return when no request is under way.
+    def follow(self, plan: Plan, access: AccessLog) -> None:
+        """Go by another plan from now on, and write to another log; requests under way go on by the one they had."""
+        self.plan.route.pool.retire()
+        self.plan = plan
+        self.spool.keeping = plan.keeping
+        self._access = access
 
-        Args:
-            timeout: seconds after which to return all the same.
-        """
-        self._quiet = asyncio.Event()
-        if self.active:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._quiet.wait()
+    def drain(self) -> None:
+        """From now on, close clients' connections after their answers."""
+        self._draining = True
+
+    def close(self) -> None:
+        """Close every connection to the upstream."""
+        self.plan.route.pool.close()
+        self.spool.close()
 
     async def forward(self, request: web.BaseRequest, trip: Trip) -> Sent:
         """Forward one request: the whole product on one screen.
@@ -147,39 +162,63 @@ class Forwarder:
             Refusal: the proxy answers itself.
             ClientGone, asyncio.CancelledError: nobody waits for an answer any more.
         """
-        route = self.route
-        client = ClientRequest(request, self._request_rules)
+        plan = trip.plan
+        client = ClientRequest(request, plan.request_rules, plan.limits.header_fields)
         trip.id = self._request_id(client.given_id)
-        content = await self._capture(request, client)
-        token = route.session.usable()
+        content = trip.content = await self._capture(request, client, plan)
+        session = plan.route.session
+        token = session.usable()
         if token is None:  # none, an expired one, or one to be renewed: this may park
-            token = await self._parked(trip, route.session.token(fresh=not content.replayable))
-        response = await self._send(request, trip, client, content, token)
+            token = await self._parked(trip, session.token(fresh=self._late(content)))
+        response = await self._send(request, trip, client, token)
         lines: list[bytes] = []
-        if route.rejects(response):
-            response, lines = await self._replace(request, trip, client, content, token, response)
+        if plan.route.rejects(response):
+            response, lines = await self._replace(request, trip, client, response)
         else:
             trip.outcome = "forwarded"
         trip.status = response.status
-        lines += self._response_rules.filter(response.fields)
+        lines += plan.response_rules.filter(response.fields)
         if response.status == 101:
             return await self._tunnel(request, trip, response, lines)
-        keep_alive = client.keep_alive and self._quiet is None and request.content.is_eof()
+        keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
         trip.size, keep_alive = await relay(request, response, lines, keep_alive=keep_alive)
         return OPEN if keep_alive else CLOSED
 
-    async def _capture(self, request: web.BaseRequest, client: ClientRequest) -> Content:
+    async def _capture(self, request: web.BaseRequest, client: ClientRequest, plan: Plan) -> Content:
         """Read small content as a whole; leave the rest to be streamed."""
-        if client.expects and client.length is not None and client.length <= self._keep:
-            write(request, answers.CONTINUE)
-            client.expects = False
+        if client.expects:
+            if client.length is not None and client.length <= plan.keeping.memory:
+                write(request, answers.CONTINUE)
+                client.expects = False
+            else:
+                front_of(request).holding = True
         try:
-            return await capture(request.content, length=client.length, chunked=client.chunked, limit=self._keep)
+            return await capture(
+                request.content,
+                length=client.length,
+                chunked=client.chunked,
+                spool=self.spool,
+                longest=plan.limits.content,
+            )
+        except Refusal:
+            raise
         except Exception as error:  # aiohttp has a handful: cut off, malformed chunks, connection lost
             raise BadRequest("The request's content broke off, or its framing is not valid.") from error
 
-    async def _parked(self, trip: Trip, wait: Awaitable[AccessToken | None]) -> AccessToken | None:
-        """Wait for the session's answer; what takes longer than a loop's turn was parked."""
+    @staticmethod
+    def _late(content: Content) -> bool:
+        """Tell whether content had better not be rejected after it was sent: it is too long to be sent twice."""
+        return isinstance(content, Streamed) and content.too_long
+
+    async def _parked(self, trip: Trip, wait: Coroutine[object, object, AccessToken | None]) -> AccessToken | None:
+        """Wait for the session's answer; what takes longer than a loop's turn was parked.
+
+        Raises:
+            TooManyParked: what waits holds as much content already as it may.
+        """
+        if not trip.content.may_wait():
+            wait.close()
+            raise TooManyParked("Waiting requests hold as much content already as `replay.total` allows.", 1.0)
         since = self._loop.time()
         try:
             return await wait
@@ -189,53 +228,56 @@ class Forwarder:
                 log.debug("request.parked", request_id=trip.id, seconds=round(waited, 3))
 
     async def _send(
-        self,
-        request: web.BaseRequest,
-        trip: Trip,
-        client: ClientRequest,
-        content: Content,
-        token: AccessToken | None,
+        self, request: web.BaseRequest, trip: Trip, client: ClientRequest, token: AccessToken | None
     ) -> Response:
         """Send a request once, and return the head of what comes back."""
-        route = self.route
+        route = trip.plan.route
+        content = trip.content
         trip.generation = 0 if token is None else token.generation
         request_id = trip.id.encode()
+        interim = None if client.old else self._interim(request, trip)
         if isinstance(content, Kept):
             head = client.head(route, request_id, token)
-            return await route.exchange(head + content.wire, client.method, websocket=client.websocket)
-        # Content too long to be sent twice had better not be rejected after it was sent.
-        expect = client.expects or content.length is not None
+            return await route.exchange(head + content.wire, client.method, websocket=client.websocket, interim=interim)
+        # Content too long to be sent twice had better be rejected before it is sent.
+        expect = client.expects or self._late(content)
         trip.upload = Upload(request, content, expect=expect, client_expects=client.expects)
-        return await trip.upload.exchange(route, client.head(route, request_id, token, expect=expect))
+        head = client.head(route, request_id, token, expect=expect)
+        return await trip.upload.exchange(route, head, client.method, interim)
+
+    def _interim(self, request: web.BaseRequest, trip: Trip) -> Interim:
+        """Return what passes interim responses on (RFC 9110 section 15.2)."""
+
+        def pass_on(status: int, reason: bytes, found: Fields) -> None:
+            with contextlib.suppress(ClientGone):
+                write(request, interim_head(status, reason, trip.plan.response_rules.filter(found)))
+
+        return pass_on
 
     async def _replace(
-        self,
-        request: web.BaseRequest,
-        trip: Trip,
-        client: ClientRequest,
-        content: Content,
-        token: AccessToken | None,
-        rejected: Response,
+        self, request: web.BaseRequest, trip: Trip, client: ClientRequest, rejected: Response
     ) -> tuple[Response, list[bytes]]:
         """After a rejected token: get a newer one and send the request again, once.
 
         Returns:
             The answer to pass on, and field lines to add to it.
         """
+        route = trip.plan.route
         try:
-            newer = await self._parked(trip, self.route.session.replace(trip.generation))
+            if trip.upload is not None:
+                await trip.upload.stop()
+            newer = await self._parked(trip, route.session.replace(trip.generation))
             if newer is None:
                 trip.outcome = "relayed"
                 return rejected, []
-            again = content if isinstance(content, Kept) else await self._keep_rest(trip, content)
-            if again is None:
+            if not trip.content.replayable:
                 trip.outcome = "resend"
                 return rejected, [answers.RESEND]
         except BaseException:
-            self.route.discard(rejected)
+            route.discard(rejected)
             raise
-        self.route.discard(rejected)
-        response = await self._send(request, trip, client, again, newer)
+        route.discard(rejected)
+        response = await self._send(request, trip, client, newer)
         trip.outcome = "replayed"
         log.debug("request.replayed", request_id=trip.id, generation=newer.generation, status=response.status)
         return response, []
@@ -243,33 +285,40 @@ class Forwarder:
     async def _tunnel(self, request: web.BaseRequest, trip: Trip, response: Response, lines: list[bytes]) -> Sent:
         """Pass the 101 on, and then bytes both ways until either side ends."""
         assert response.connection is not None
-        assert isinstance(request.protocol, FrontConnection)
-        tunnel = Tunnel(request.protocol, response.connection)
+        front = front_of(request)
+        connection = response.connection
+        if front.transport is None or connection.transport is None:
+            connection.close()
+            raise ClientGone("one side left before there was a tunnel")
+        tunnel = Tunnel(front, connection, trip.plan.route)
         try:
             write(request, SWITCHING + b"".join(lines) + b"\r\n")
-            await tunnel.run()
+            await self.tunnels.run(tunnel)
         finally:
             trip.size = tunnel.passed
             tunnel.close()
         return CLOSED
-
-    async def _keep_rest(self, trip: Trip, content: Streamed) -> Kept | None:
-        """Stop sending content that was rejected early, and read the rest of it if it is short enough to keep."""
-        if trip.upload is not None:
-            await trip.upload.stop()
-        return await content.keep()
 
     async def refuse(self, request: web.BaseRequest, trip: Trip, refusal: Refusal) -> Sent:
         """Answer a request ourselves."""
         trip.status = refusal.status
         trip.outcome = refusal.code
         if refusal.status in (500, 502, 504):
-            log.warning("upstream.failed", request_id=trip.id, code=refusal.code, detail=refusal.detail)
+            self._warn(trip, refusal)
         keep_alive = not (
-            refusal.closes or self._quiet is not None or request._message.should_close or not request.content.is_eof()
+            refusal.closes or self._draining or request._message.should_close or not request.content.is_eof()
+        )
+        answer = answers.render(
+            refusal,
+            head=request.method == "HEAD",
+            keep_alive=keep_alive,
+            as_page=answers.wants_page(request.headers.get("Accept")),
         )
         try:
-            write(request, answers.render(refusal, head=request.method == "HEAD", keep_alive=keep_alive))
+            write(request, answer)
         except ClientGone:
             return CLOSED
         return OPEN if keep_alive else CLOSED
+
+    def _warn(self, trip: Trip, refusal: Refusal) -> None:
+        log.warning("upstream.failed", request_id=trip.id, code=refusal.code, detail=refusal.detail)

@@ -10,10 +10,48 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-from reauth_proxy.errors import BadRequest, MethodNotSupported
+from reauth_proxy.errors import BadRequest, ExpectationFailed, MethodNotSupported, VersionNotSupported
 
 #: What a request target may be made of: no controls, no space (RFC 9112 section 3.2); raw UTF-8 is passed on.
 _TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e\x80-\xff]+")
+
+#: uri-host [ ":" port ] (RFC 9110 section 7.2, RFC 3986 section 3.2.2): no userinfo, no list, IP literals in brackets.
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::(?P<port>[0-9]{0,5}))?"
+)
+
+
+def check_host(host: bytes) -> None:
+    """Refuse a Host field that names no host (RFC 9112 section 3.2).
+
+    Raises:
+        BadRequest: it has userinfo, a bad port, or characters that none has.
+    """
+    match = _HOST.fullmatch(host)
+    if match is None or int(match["port"] or 0) > 65_535:
+        raise BadRequest("The Host field is not valid.")
+
+
+def check_version(version: tuple[int, int]) -> None:
+    """Refuse what is neither HTTP/1.1 nor HTTP/1.0 (RFC 9112 section 2.3).
+
+    Raises:
+        VersionNotSupported: it is another one.
+    """
+    if version not in ((1, 1), (1, 0)):
+        raise VersionNotSupported("Only HTTP/1.1 and HTTP/1.0 are supported.")
+
+
+def expects_continue(expect: bytes) -> bool:
+    """Tell whether an Expect field asks for 100 Continue (RFC 9110 section 10.1.1).
+
+    Raises:
+        ExpectationFailed: it asks for something else.
+    """
+    members = {member.strip().lower() for member in expect.split(b",")} - {b""}
+    if members - {b"100-continue"}:
+        raise ExpectationFailed("The only expectation that can be met is 100-continue.")
+    return bool(members)
 
 
 def origin_form(target: bytes, host: bytes | None) -> bytes:

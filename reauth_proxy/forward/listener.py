@@ -1,58 +1,185 @@
-"""The main listener: aiohttp's low-level server, answering in the proxy's own words where it would answer itself."""
+"""The main listener: aiohttp's low-level server, with the bounds on clients that it lacks, and our own answers.
+
+aiohttp bounds a line and counts fields. Here are: the size and the deadline of a whole header section, a least rate for
+content, an end for clients that take nothing, and a bound on connections. None of it costs a timer per request: one
+sweep looks at all connections about once a second.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, Protocol
+from typing import Any, Final
 
 import structlog
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
-from reauth_proxy.errors import BadRequest, Refusal
+from reauth_proxy.errors import (
+    BadRequest,
+    FieldsTooLarge,
+    InternalError,
+    Refusal,
+    RequestTimeout,
+    TooManyConnections,
+)
 from reauth_proxy.forward import answers
+from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import CLOSED, ClientGone, write
 
 log = structlog.get_logger(__name__)
 
-
-class TunnelEnd(Protocol):
-    """What a client's connection tells the tunnel that it has become a part of."""
-
-    def client_ended(self) -> bool:
-        """The client will send no more; return whether it can still be sent to."""
-        ...
-
-    def client_full(self) -> None:
-        """The client takes no more for now."""
-
-    def client_drained(self) -> None:
-        """The client takes more again."""
+#: Seconds that a connection beyond the bound gets to send something, so that it can be told why it is closed.
+SURPLUS_PATIENCE: Final = 1.0
+#: How many such connections there may be; any more are closed at once.
+SURPLUS: Final = 256
+#: Seconds that a connection has to be idle while draining before it is closed: its next request may be on its way.
+IDLE_GRACE: Final = 0.5
+#: Seconds between two looks at idle connections while draining.
+DRAIN_SWEEP: Final = 0.1
 
 
 class FrontConnection(RequestHandler):
-    """One client's connection."""
+    """One client's connection.
 
-    __slots__ = ("tunnel",)
+    Attributes:
+        holding: the client waits for us to say 100 Continue, and cannot be too slow.
+    """
 
-    def __init__(self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, **settings: Any) -> None:
+    __slots__ = (
+        "_drain_mark",
+        "_head_at",
+        "_head_size",
+        "_incoming",
+        "_mark",
+        "_refused",
+        "_stuck",
+        "_wire",
+        "holding",
+        "limits",
+    )
+
+    def __init__(
+        self, manager: web.Server, limits: Limits, *, loop: asyncio.AbstractEventLoop, **settings: Any
+    ) -> None:
         super().__init__(manager, loop=loop, **settings)
-        self.tunnel: TunnelEnd | None = None
+        self.limits = limits
+        self.holding = False
+        self._wire: asyncio.Transport | None = None  # unlike aiohttp's own, until the connection is lost
+        self._head_at = 0.0
+        self._head_size = 0  # of a header section that is not complete yet
+        self._incoming: StreamReader | None = None  # the newest request's content
+        self._mark: tuple[StreamReader, int, float] | None = None  # how much of which content had come, and when
+        self._stuck: tuple[int, float] | None = None  # how much was unsent, and since when
+        self._drain_mark: tuple[int, float] | None = None  # after which request it is idle, and since when
+        self._refused = False
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio.Protocol's own type is bool | None
-        return self.tunnel is not None and self.tunnel.client_ended()
+    # -- asyncio.Protocol --------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = transport  # type: ignore[assignment]
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        incoming = self._incoming
+        receiving = incoming is not None and not incoming.is_eof()
+        before = self._request_count
+        super().data_received(data)
+        arrived = self._request_count - before
+        if arrived:
+            self._incoming = self._messages[-1][1]
+            if self._head_size + len(data) > self.limits.header_bytes:
+                self._measure_heads(arrived)
+            self._head_size = 0
+        elif not receiving and not self._upgraded:
+            self._part_of_a_head(data)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self.tunnel is not None:
-            self.tunnel.client_full()
+        self._stuck = None
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.tunnel is not None:
-            self.tunnel.client_drained()
+    def _part_of_a_head(self, data: bytes) -> None:
+        if not self._head_size:
+            if not data.strip(b"\r\n"):
+                return  # empty lines before a request (RFC 9112 section 2.2)
+            self._head_at = self._loop.time()
+        self._head_size += len(data)
+        if self._head_size > self.limits.header_bytes:
+            self._refuse(_too_long(self.limits))
+
+    def _measure_heads(self, arrived: int) -> None:
+        """Much has come at once: refuse the first of the new requests whose header section is too long."""
+        for index in range(len(self._messages) - arrived, len(self._messages)):
+            message = self._messages[index][0]
+            if isinstance(message, _ErrInfo):
+                continue
+            size = len(message.method) + len(message.path) + 14
+            size += sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
+            if size > self.limits.header_bytes:
+                while len(self._messages) > index:
+                    self._messages.pop()
+                self._refuse(_too_long(self.limits))
+                return
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer in its turn, and read no more."""
+        self._refused = True
+        self._head_size = 0
+        self._messages.append((_ErrInfo(status=refusal.status, exc=refusal, message=""), EMPTY_PAYLOAD))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- the sweep ---------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether the connection is between two requests."""
+        return self._waiter is not None and not self._head_size
+
+    def sweep(self, now: float) -> None:
+        """Look whether the client is too slow. `now` is the loop's time."""
+        if self._head_size and now - self._head_at >= self.limits.header_timeout:
+            self._refuse(RequestTimeout("The header section took longer than `limits.header_timeout` allows."))
+        if self._incoming is not None:
+            self._judge_content(self._incoming, now)
+        if self._wire is not None and (self._paused or self._wire.is_closing()):
+            self._judge_writing(self._wire, now)
+
+    def _judge_content(self, incoming: StreamReader, now: float) -> None:
+        limits = self.limits
+        if incoming.is_eof():
+            self._incoming = self._mark = None
+        elif self._reading_paused or self.holding or self._mark is None or self._mark[0] is not incoming:
+            self._mark = (incoming, incoming.total_bytes, now)
+        elif now - self._mark[2] >= limits.header_timeout:
+            if incoming.total_bytes - self._mark[1] < limits.content_rate * (now - self._mark[2]):
+                self._incoming = None
+                incoming.set_exception(RequestTimeout("The content came slower than `limits.content_rate` allows."))
+            else:
+                self._mark = (incoming, incoming.total_bytes, now)
+
+    def _judge_writing(self, wire: asyncio.Transport, now: float) -> None:
+        unsent = wire.get_write_buffer_size()
+        if self._stuck is None or unsent < self._stuck[0]:
+            self._stuck = (unsent, now)
+        elif now - self._stuck[1] >= self.limits.write_timeout:
+            log.info("client.stalled", unsent=unsent)
+            wire.abort()
+
+    def close_if_idle(self, now: float) -> None:
+        """While draining: close a connection that no request came on for a moment."""
+        if not self.idle:
+            self._drain_mark = None
+        elif self._drain_mark is None or self._drain_mark[0] != self._request_count:
+            self._drain_mark = (self._request_count, now)
+        elif now - self._drain_mark[1] >= IDLE_GRACE:
+            self.close()
+
+    # -- answers -----------------------------------------------------------------------------------------------
 
     def handle_error(
         self,
@@ -61,47 +188,150 @@ class FrontConnection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what the parser refused (400); anything else that gets here is a defect of ours (500)."""
-        refusal: Refusal
-        if isinstance(exc, HttpProcessingError):
-            what = "A line is too long." if isinstance(exc, LineTooLong) else "This is not a valid HTTP/1.1 request."
-            refusal = BadRequest(what)
-            log.debug("request.refused", code=refusal.code, detail=refusal.detail)
-        else:
-            refusal = answers.InternalError("The proxy failed; its log says why.")
+        """Answer what was refused before it became a request; anything else that gets here is a defect of ours."""
+        refusal = refusal_for(exc)
+        if isinstance(refusal, InternalError):
             log.error("request.failed", exc_info=exc)
+        else:
+            log.debug("request.refused", code=refusal.code, detail=refusal.detail)
         if request.writer.output_size == 0:
             with contextlib.suppress(ClientGone):
                 write(request, answers.render(refusal, head=False, keep_alive=False))
         return CLOSED
 
 
+def front_of(request: web.BaseRequest) -> FrontConnection:
+    """Return the connection that a request came on."""
+    assert isinstance(request.protocol, FrontConnection)
+    return request.protocol
+
+
+def refusal_for(error: BaseException | None) -> Refusal:
+    """Return the answer to what aiohttp's parser, or we, could not take."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, LineTooLong):
+        return FieldsTooLarge("A line is longer than `limits.header_bytes` allows.")
+    if isinstance(error, HttpProcessingError):
+        if "Too many headers" in error.message:
+            return FieldsTooLarge("There are more fields than `limits.header_fields` allows.")
+        return BadRequest("This is not a valid HTTP/1.1 request.")
+    return InternalError("The proxy failed; its log says why.")
+
+
+def _too_long(limits: Limits) -> FieldsTooLarge:
+    return FieldsTooLarge(
+        f"The header section is longer than the {limits.header_bytes} bytes that `limits.header_bytes` allows."
+    )
+
+
+class Surplus(asyncio.Protocol):
+    """A connection beyond the bound: it is told so as soon as it says something, and closed."""
+
+    def __init__(self, server: FrontServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if len(self._server.surplus) >= SURPLUS:
+            transport.abort()
+            return
+        self._server.surplus.add(self)
+        self._timer = asyncio.get_running_loop().call_later(SURPLUS_PATIENCE, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        refusal = TooManyConnections("There are as many connections as `limits.connections` allows.", 1.0)
+        self._transport.write(answers.render(refusal, head=data.startswith(b"HEAD "), keep_alive=False))
+        self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.surplus.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
 class FrontServer(web.Server):
-    """Makes a :class:`FrontConnection` for each client.
+    """Makes a :class:`FrontConnection` for each client, and sweeps them.
 
     Args:
         handler: answers a request; it writes the answer itself.
-        keepalive_timeout: seconds that an idle connection is kept.
+        limits: on clients; :meth:`limit` replaces them.
     """
 
-    def __init__(self, handler: Any, *, keepalive_timeout: float) -> None:
+    def __init__(self, handler: Any, limits: Limits) -> None:
         super().__init__(
             handler,
             # A client that leaves cancels its handler: its upstream request is dropped, the refresh is not.
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,
-            keepalive_timeout=keepalive_timeout,
-            max_line_size=32 * 1024,
-            max_field_size=32 * 1024,
             lingering_time=2.0,
         )
+        self.surplus: set[Surplus] = set()
+        self._loop = asyncio.get_running_loop()
+        #: Set up while draining: there is no connection.
+        self._emptied: asyncio.Event | None = None
+        self.limit(limits)
+        self._sweeper = self._loop.call_later(self._every, self._sweep)
+
+    def limit(self, limits: Limits) -> None:
+        """Put new limits in force, for connections that there are, too."""
+        self.limits = limits
+        self._kwargs.update(
+            keepalive_timeout=limits.idle_timeout,
+            max_line_size=limits.header_bytes,
+            max_field_size=limits.header_bytes,
+            # aiohttp's Python parser counts the request line and the end, too; the exact bound is the forwarder's.
+            max_headers=limits.header_fields + 2,
+        )
+        self._every = min(1.0, max(0.02, min(limits.header_timeout, limits.write_timeout) / 8))
+        for connection in self._connections:
+            assert isinstance(connection, FrontConnection)
+            connection.limits = limits
 
     def __call__(self) -> RequestHandler:
-        return FrontConnection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+        if len(self._connections) >= self.limits.connections:
+            return Surplus(self)  # type: ignore[return-value]  # the loop asks for any protocol
+        return FrontConnection(self, self.limits, loop=self._loop, **self._kwargs)
 
-    def close_idle(self) -> None:
-        """Close the connections that are between two requests."""
-        for connection in self.connections:
-            if connection._waiter is not None:
-                connection.close()
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in list(self._connections):
+            assert isinstance(connection, FrontConnection)
+            connection.sweep(now)
+            if self._emptied is not None:
+                connection.close_if_idle(now)
+        self._sweeper = self._loop.call_later(self._every, self._sweep)
+
+    async def drained(self) -> None:
+        """From now on close connections that are idle; return when there is none."""
+        self._sweeper.cancel()
+        self._every = DRAIN_SWEEP
+        self._emptied = asyncio.Event()
+        self._sweep()
+        if self._connections:
+            await self._emptied.wait()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        if self._emptied is not None and not self._connections:
+            self._emptied.set()
+
+    @property
+    def count(self) -> int:
+        """How many connections there are."""
+        return len(self._connections)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        self._sweeper.cancel()
+        for surplus in list(self.surplus):
+            surplus.close()
+        await super().shutdown(timeout)

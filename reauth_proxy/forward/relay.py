@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
+import struct
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
+from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.content import LAST_CHUNK, as_chunk
 from reauth_proxy.forward.route import Response
 
@@ -58,6 +63,36 @@ def write(request: web.BaseRequest, data: bytes) -> None:
     transport.write(data)
 
 
+class CutOff(Exception):
+    """The upstream broke off in the middle of an answer of which the client has a part.
+
+    Attributes:
+        refusal: what the answer would have been.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
+
+
+def cut_off(transport: asyncio.Transport, *, ends_with_connection: bool) -> None:
+    """End a client's connection so that half an answer does not look like a whole one.
+
+    Args:
+        ends_with_connection: nothing but the end tells the client that the answer is whole: it gets a reset.
+    """
+    if ends_with_connection:
+        with contextlib.suppress(OSError):
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def interim_head(status: int, reason: bytes, lines: list[bytes]) -> bytes:
+    """Return an interim response's header section (RFC 9110 section 15.2)."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, b"".join(lines))
+
+
 async def relay(
     request: web.BaseRequest, response: Response, lines: list[bytes], *, keep_alive: bool
 ) -> tuple[int, bool]:
@@ -71,17 +106,21 @@ async def relay(
         How many bytes of content were passed on, and whether the connection stays open.
 
     Raises:
-        Refusal: the upstream broke off; the client's connection has been aborted.
+        Refusal: the upstream broke off before anything was passed on.
+        CutOff: it broke off later; the client's connection has been aborted.
         ClientGone, asyncio.CancelledError: the client left; the upstream's connection has been closed.
     """
+    if response.connection is not None and response.connection.broken is not None:
+        raise response.connection.broken  # while the answer was held back
     try:
         return await _relay(request, response, lines, keep_alive=keep_alive)
-    except BaseException:
+    except BaseException as error:
         if response.connection is not None:
             response.connection.close()
         if request.transport is not None:
-            # A reset, or a missing last chunk: half an answer must not look like a whole one.
-            request.transport.abort()
+            cut_off(request.transport, ends_with_connection=response.length is None and request.version < (1, 1))
+        if isinstance(error, Refusal):
+            raise CutOff(error) from error
         raise
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from reauth_proxy.errors import BadRequest, TransferCodingUnsupported
+from reauth_proxy.errors import BadRequest, FieldsTooLarge, TransferCodingUnsupported
 from reauth_proxy.forward import framing
 from reauth_proxy.forward.fields import RequestRules
 from reauth_proxy.forward.route import Route
@@ -20,7 +20,9 @@ _EXPECT: Final = b"Expect: 100-continue\r\n"
 
 @lru_cache(maxsize=1024)
 def _forwarded(peer: str | None, host: bytes | None, old: bool) -> bytes:
-    """Return what this hop adds: X-Forwarded-* and Via (RFC 9110 section 7.6.3)."""
+    """Return what this hop adds: X-Forwarded-* and Via (RFC 9110 section 7.6.3). Raises BadRequest for a bad Host."""
+    if host is not None:
+        framing.check_host(host)
     lines = []
     if peer:
         lines.append(b"X-Forwarded-For: " + peer.encode())
@@ -39,25 +41,44 @@ class ClientRequest:
         length: its Content-Length, or None; `chunked`: it comes in the chunked coding.
         expects: the client waits for 100 Continue before it sends its content (RFC 9110 section 10.1.1).
         websocket: the client asks for a WebSocket (RFC 6455 section 4.1); any other Upgrade is dropped.
+        old: the client speaks HTTP/1.0.
         keep_alive: the client's connection may stay open afterwards.
         id: the client's X-Request-Id where it is a sane one; the caller makes one otherwise.
     """
 
-    __slots__ = ("_tail", "chunked", "expects", "given_id", "keep_alive", "length", "method", "target", "websocket")
+    __slots__ = (
+        "_tail",
+        "chunked",
+        "expects",
+        "given_id",
+        "keep_alive",
+        "length",
+        "method",
+        "old",
+        "target",
+        "websocket",
+    )
 
-    def __init__(self, request: web.BaseRequest, rules: RequestRules) -> None:
+    def __init__(self, request: web.BaseRequest, rules: RequestRules, most_fields: int) -> None:
         """Judge and filter a request.
 
+        Args:
+            most_fields: how many it may have.
+
         Raises:
-            BadRequest, MethodNotSupported, TransferCodingUnsupported: it is refused.
+            BadRequest, MethodNotSupported, FieldsTooLarge, ExpectationFailed, TransferCodingUnsupported,
+            VersionNotSupported: it is refused.
         """
         # aiohttp's own attribute: `request.headers` and friends build what we never look at.
         message = request._message
         self.method = message.method
+        framing.check_version(message.version)
         framing.check_method(self.method)
+        if len(message.raw_headers) > most_fields:
+            raise FieldsTooLarge("There are more fields than `limits.header_fields` allows.")
         found = rules.filter(message.raw_headers)
         self.target = framing.origin_form(message.path.encode("utf-8", "surrogateescape"), found.host)
-        old = message.version < (1, 1)
+        old = self.old = message.version < (1, 1)
         self.chunked = message.chunked
         self.length: int | None = None
         lines = found.lines
@@ -69,7 +90,7 @@ class ClientRequest:
             lines.append(_CHUNKED)
         elif found.length is not None:
             self.length = int(found.length)
-        self.expects = not old and found.expect is not None and found.expect.lower() == b"100-continue"
+        self.expects = found.expect is not None and not old and framing.expects_continue(found.expect)
         self.keep_alive = not message.should_close
         self.given_id = found.request_id
         self.websocket = (

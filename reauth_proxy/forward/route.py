@@ -11,10 +11,15 @@ from reauth_proxy.session.challenge import rejects
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.tokens import AccessToken
 from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.message import Interim
 from reauth_proxy.upstream.pool import Pool
 
 #: Methods that may be sent again after a lost connection (RFC 9110 section 9.2.2).
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "SEARCH", "QUERY"})
+
+#: Seconds of silence after which a kept-alive connection is looked at before it gets a request that must not be sent
+#: twice: an upstream that closes what is idle may just have done so.
+SILENCE: Final = 0.5
 
 _TRAILING_SLASHES: Final = re.compile(r"/+$")
 
@@ -48,6 +53,7 @@ class Route:
         authority: the Host field's value.
         statuses: upstream answers that mean that the token was rejected.
         response_timeout: seconds until the upstream's header section must have arrived.
+        expect_timeout: seconds that content waits for the upstream's 100 Continue (RFC 9110 section 10.1.1).
     """
 
     pool: Pool
@@ -56,6 +62,7 @@ class Route:
     authority: bytes
     statuses: frozenset[int]
     response_timeout: float
+    expect_timeout: float = 1.0
     #: What never changes in a request's head.
     constant: bytes = field(init=False)
     #: The Authorization line of the newest token; identity is cheaper to compare than a hash.
@@ -72,30 +79,46 @@ class Route:
             self._authorized = (token, line)
         return line
 
-    async def exchange(self, data: bytes, method: str, *, websocket: bool = False) -> Response:
+    async def connection(self, method: str) -> Connection:
+        """Return a connection for a request; for one that must not be sent twice, one that still seems open.
+
+        Raises:
+            UpstreamUnreachable, UpstreamTimeout, UpstreamBusy.
+        """
+        pool = self.pool
+        while True:
+            connection = pool.take() or await pool.acquire()
+            if connection.closed:  # while it was handed over
+                continue
+            if method not in IDEMPOTENT and connection.silent(SILENCE) and connection.readable():
+                connection.close()
+                continue
+            return connection
+
+    async def exchange(
+        self, data: bytes, method: str, *, websocket: bool = False, interim: Interim | None = None
+    ) -> Response:
         """Send a request that is here as a whole, and return the answer's head.
 
         A kept-alive connection that the upstream closed before one byte of an answer is replaced by a new one where
         the method allows it (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
 
         Raises:
-            UpstreamUnreachable, UpstreamMalformed, UpstreamTimeout.
+            UpstreamUnreachable, UpstreamMalformed, UpstreamTimeout, UpstreamBusy.
         """
-        pool = self.pool
-        connection = pool.take() or await pool.acquire()
+        connection = self.pool.take() if method in IDEMPOTENT else None
+        if connection is None:
+            connection = await self.connection(method)
         while True:
-            if connection.closed:  # while it was handed over
-                connection = await pool.dial()
             try:
-                connection.begin(data, head=method == "HEAD", switch=websocket)
+                connection.begin(data, head=method == "HEAD", switch=websocket, interim=interim)
                 connection.start_clock(self.response_timeout)
                 await connection.response()
             except ConnectionBroken as broken:
                 connection.close()
-                stale = broken.untouched and connection.exchanges > 1
-                if not (stale and method in IDEMPOTENT):
+                if not (broken.stale and method in IDEMPOTENT):
                     raise
-                connection = await pool.dial()
+                connection = await self.pool.dial()
             except BaseException:
                 connection.close()
                 raise

@@ -1,117 +1,198 @@
-"""A raw tunnel between a client and an upstream that switched to WebSocket (RFC 9110 section 7.8).
+"""Raw tunnels between clients and upstreams that switched to WebSocket (RFC 9110 section 7.8).
 
-Bytes go from one transport straight to the other, with no task and no queue of ours in between: a peer that takes no
-more makes us stop reading the other one. A half-close is passed on as one.
+After the 101, each transport gets a protocol that writes what it reads straight to the other transport: no task, no
+queue, no parser in between. A peer that takes no more makes us stop reading the other one. A half-close is passed on
+as one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Literal
 
 from reauth_proxy.forward.listener import FrontConnection
+from reauth_proxy.forward.route import Route
 from reauth_proxy.upstream.connection import Connection
 
 SWITCHING: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
-class Tunnel:
-    """One tunnel, once the 101 has been passed on.
+class _End(asyncio.Protocol):
+    """One side of a tunnel.
 
     Attributes:
-        passed: bytes that went to the client.
+        passed: bytes that came from this side.
     """
 
-    def __init__(self, front: FrontConnection, connection: Connection) -> None:
+    __slots__ = ("_other", "_owner", "_tunnel", "_write", "passed")
+
+    def __init__(self, tunnel: Tunnel, owner: asyncio.Protocol, other: asyncio.Transport) -> None:
+        self._tunnel = tunnel
+        self._owner = owner  # whose transport it was; it still wants to know of the end
+        self._other = other
+        self._write = other.write
+        self.passed = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.passed += len(data)
+        self._write(data)
+
+    def eof_received(self) -> bool:
+        return self._tunnel.half_closed(self._other)
+
+    def pause_writing(self) -> None:
+        self._tunnel.full(self._other)
+
+    def resume_writing(self) -> None:
+        self._tunnel.drained(self._other)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tunnel.end()
+        self._owner.connection_lost(exc)
+
+
+class _Tail:
+    """Takes what aiohttp has read of a client's bytes after the handshake: it hands them to a parser."""
+
+    data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Nothing to do: the connection's end is noticed elsewhere."""
+
+
+class Tunnel:
+    """One tunnel, once the 101 has been passed on."""
+
+    def __init__(self, front: FrontConnection, connection: Connection, route: Route) -> None:
+        assert front.transport is not None
+        assert connection.transport is not None
         self._front = front
         self._connection = connection
         self._client = front.transport
         self._upstream = connection.transport
         self._ended = asyncio.get_running_loop().create_future()
         self._halves_open = 2
-        self.passed = 0
+        self._from_client = _End(self, front, self._upstream)
+        self._from_upstream = _End(self, connection, self._client)
+        #: Kept by :class:`Tunnels`: how much had passed at the last sweep that saw a change, and when that was.
+        self.seen = (0, 0.0)
+        self.route = route
+        self.logouts = route.session.logouts
+
+    @property
+    def passed(self) -> int:
+        """Bytes that went to the client."""
+        return self._from_upstream.passed
+
+    @property
+    def traffic(self) -> int:
+        """Bytes that passed in either direction."""
+        return self._from_upstream.passed + self._from_client.passed
 
     async def run(self) -> None:
         """Pass bytes both ways until both sides have ended, or one is gone."""
-        if self._client is None or self._upstream is None:
-            return
-        self._front.tunnel = self
+        tail = _Tail()
+        self._front.set_parser(tail)  # type: ignore[arg-type]  # only these two methods of a parser are called
         early = self._connection.take_body()
-        self._connection.tunnel = self
+        self._client.set_protocol(self._from_client)
+        self._upstream.set_protocol(self._from_upstream)
         if early:
-            self.from_upstream(early)
-        # Gives us what the client sends, what it sent early included.
-        self._front.set_parser(self)  # type: ignore[arg-type]  # only these two methods of a parser are called
+            self._from_upstream.data_received(early)
+        if tail.data:
+            self._from_client.data_received(tail.data)
         await self._ended
 
-    def close(self) -> None:
-        """Close both sides; what has been passed on already is still delivered to the client."""
-        self._front.tunnel = None
-        self._connection.tunnel = None
-        self._connection.close()
-        if self._client is not None:
-            self._client.close()
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Let :meth:`run` return."""
         if not self._ended.done():
             self._ended.set_result(None)
 
-    # -- the client's side: what aiohttp's connection calls ----------------------------------------------------
+    def close(self) -> None:
+        """Close both sides; what has been passed on already is still delivered to the client."""
+        self._upstream.set_protocol(self._connection)
+        self._client.set_protocol(self._front)
+        self._connection.close()
+        self._client.close()
 
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take bytes from the client."""
-        assert self._upstream is not None
-        self._upstream.write(data)
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """The client's connection is gone."""
-        self._end()
-
-    def client_ended(self) -> bool:
-        """The client sends no more: tell the upstream, and go on the other way."""
-        return self._half_closed(self._upstream)
-
-    def client_full(self) -> None:
-        """Stop reading the upstream."""
-        if self._upstream is not None:
-            self._upstream.pause_reading()
-
-    def client_drained(self) -> None:
-        """Read the upstream again."""
-        if self._upstream is not None and not self._upstream.is_closing():
-            self._upstream.resume_reading()
-
-    # -- the upstream's side -----------------------------------------------------------------------------------
-
-    def from_upstream(self, data: bytes) -> None:
-        """Pass bytes on to the client."""
-        assert self._client is not None
-        self.passed += len(data)
-        self._client.write(data)
-
-    def upstream_ended(self) -> bool:
-        """The upstream sends no more: tell the client, and go on the other way."""
-        return self._half_closed(self._client)
-
-    def upstream_full(self) -> None:
-        """Stop reading the client."""
-        if self._client is not None:
-            self._client.pause_reading()
-
-    def upstream_drained(self) -> None:
-        """Read the client again."""
-        if self._client is not None and not self._client.is_closing():
-            self._client.resume_reading()
-
-    def lost(self) -> None:
-        """The upstream's connection is gone."""
-        self._end()
-
-    def _half_closed(self, other: asyncio.Transport | None) -> bool:
+    def half_closed(self, other: asyncio.Transport) -> bool:
+        """One side sends no more: tell the other, and go on the other way; return whether that is possible."""
         self._halves_open -= 1
-        if self._halves_open == 0 or other is None or not other.can_write_eof():
-            self._end()
-            return True
-        other.write_eof()
+        if self._halves_open == 0 or not other.can_write_eof():
+            self.end()
+        else:
+            other.write_eof()
         return True
+
+    def full(self, other: asyncio.Transport) -> None:
+        """One side takes no more: stop reading the other."""
+        if not other.is_closing():
+            other.pause_reading()
+
+    def drained(self, other: asyncio.Transport) -> None:
+        """One side takes more again: read the other."""
+        if not other.is_closing():
+            other.resume_reading()
+
+
+class Tunnels:
+    """All tunnels there are, and when they end.
+
+    Args:
+        idle_timeout: seconds that a tunnel may be without one byte either way; 0 for ever.
+        on_logout: what happens to tunnels when their session signs out.
+    """
+
+    def __init__(self, idle_timeout: float, on_logout: Literal["keep", "close"]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._open: set[Tunnel] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.adjust(idle_timeout, on_logout)
+
+    def adjust(self, idle_timeout: float, on_logout: Literal["keep", "close"]) -> None:
+        """Put new settings in force."""
+        self._idle_timeout = idle_timeout
+        self._on_logout = on_logout
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def run(self, tunnel: Tunnel) -> None:
+        """Run a tunnel to its end."""
+        tunnel.seen = (0, self._loop.time())
+        self._open.add(tunnel)
+        self._arm()
+        try:
+            await tunnel.run()
+        finally:
+            self._open.discard(tunnel)
+
+    def end_all(self) -> None:
+        """End every tunnel."""
+        for tunnel in self._open:
+            tunnel.end()
+
+    def _arm(self) -> None:
+        if self._sweeper is None and self._open:
+            every = min(1.0, max(0.02, self._idle_timeout / 8)) if self._idle_timeout else 1.0
+            self._sweeper = self._loop.call_later(every, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        now = self._loop.time()
+        for tunnel in self._open:
+            if self._on_logout == "close" and tunnel.route.session.logouts != tunnel.logouts:
+                tunnel.end()
+            elif tunnel.traffic != tunnel.seen[0]:
+                tunnel.seen = (tunnel.traffic, now)
+            elif self._idle_timeout and now - tunnel.seen[1] >= self._idle_timeout:
+                tunnel.end()
+        self._arm()
+
+    def close(self) -> None:
+        """Sweep no more."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()

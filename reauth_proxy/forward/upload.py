@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 from aiohttp import web
 
 from reauth_proxy.errors import BadRequest, Refusal
 from reauth_proxy.forward import answers
 from reauth_proxy.forward.content import Streamed
+from reauth_proxy.forward.listener import front_of
 from reauth_proxy.forward.relay import ClientGone, write
-from reauth_proxy.forward.route import Response, Route
-from reauth_proxy.upstream.connection import Connection
-
-#: Seconds that content waits for the upstream's 100 Continue before it is sent all the same (RFC 9110 section
-#: 10.1.1 asks not to wait for ever); as long as curl waits.
-CONTINUE_TIMEOUT: Final = 1.0
+from reauth_proxy.forward.route import IDEMPOTENT, Response, Route
+from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.message import Interim
 
 
 class Upload:
@@ -34,48 +31,63 @@ class Upload:
         self._client_expects = client_expects
         self._task: asyncio.Task[None] | None = None
 
-    async def exchange(self, route: Route, head: bytes) -> Response:
+    async def exchange(self, route: Route, head: bytes, method: str, interim: Interim | None) -> Response:
         """Send the head, start the content after it, and return the answer's head.
 
         Raises:
-            UpstreamUnreachable, UpstreamMalformed, UpstreamTimeout: of the upstream.
-            BadRequest: the client's content broke off.
+            UpstreamUnreachable, UpstreamMalformed, UpstreamTimeout, UpstreamBusy: of the upstream.
+            BadRequest, ContentTooLarge, RequestTimeout: of the client's content.
         """
-        connection = await route.pool.acquire()
-        if connection.closed:  # while it was handed over
-            connection = await route.pool.dial()
-        try:
-            connection.begin(head, head=False)
-            self._task = asyncio.create_task(self._pump(route, connection), name="upload")
-            await connection.response()
-        except BaseException:
-            connection.close()
-            await self.stop()
-            raise
+        connection = await route.connection(method)
+        while True:
+            try:
+                connection.begin(head, head=False, interim=interim)
+                self._task = asyncio.create_task(self._pump(route, connection), name="upload")
+                await connection.response()
+            except ConnectionBroken as broken:
+                connection.close()
+                await self.stop()
+                if not (broken.stale and method in IDEMPOTENT and self._content.replayable):
+                    raise
+                connection = await route.pool.dial()
+            except BaseException:
+                connection.close()
+                await self.stop()
+                raise
+            else:
+                break
         if not self._content.ended:
             # An answer before the end of the request: the upstream would take what comes next for the rest of it.
             connection.reusable = False
+            if connection.status >= 400:
+                await self.stop()
         return route.received(connection)
 
     async def _pump(self, route: Route, connection: Connection) -> None:
         try:
             if self._expect:
-                await connection.await_continue(CONTINUE_TIMEOUT)
+                await connection.await_continue(route.expect_timeout)
                 if connection.head_done:
                     return
             if self._client_expects:
                 write(self._request, answers.CONTINUE)
+                self._client_expects = False
+                front_of(self._request).holding = False
             async for data in self._content.wire():
                 connection.write(data)
                 await connection.drain()
             connection.start_clock(route.response_timeout)
-        except Refusal:
+        except ConnectionBroken:
             pass  # the upstream closed; whoever waits for its answer learns it there
-        except ClientGone as gone:
-            connection.fail(gone)
-        except Exception:
-            # aiohttp's payload errors: a request that was cut off is never completed upstream.
-            connection.fail(BadRequest("The request's content broke off."))
+        except (Refusal, ClientGone) as error:
+            connection.fail(error)
+        except Exception as error:
+            if isinstance(error.__cause__, Refusal):
+                error = error.__cause__
+            elif not isinstance(error, Refusal):
+                # aiohttp's payload errors: a request that was cut off is never completed upstream.
+                error = BadRequest("The request's content broke off, or its framing is not valid.")
+            connection.fail(error)
 
     async def stop(self) -> None:
         """Stop reading from the client; return when nobody reads any more."""

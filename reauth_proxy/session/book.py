@@ -20,6 +20,7 @@ class Stats:
         replays: rejected answers that got a newer token.
         late: those of them for which the newer token was at hand already.
         relayed: rejected answers passed on because a refresh has only just been asked for.
+        logouts: how often the session ended.
     """
 
     issued: int = 0
@@ -29,6 +30,7 @@ class Stats:
     replays: int = 0
     late: int = 0
     relayed: int = 0
+    logouts: int = 0
 
 
 @dataclass(slots=True)
@@ -165,6 +167,7 @@ class Book(Facts):
         self.reason = "no_session"
 
     def _end(self, reason: LogoutReason) -> None:
+        self.stats.logouts += 1
         self.refresh_token = self.access = None
         self._mended()
         self.reason = reason

@@ -34,6 +34,12 @@ class Calls:
     def __len__(self) -> int:
         return len(self._running)
 
+    def use(self, endpoint: TokenEndpoint, limit: float) -> list[asyncio.Task[TokenReply]]:
+        """Make the next calls to another endpoint, with another limit; return the calls that run to the old one."""
+        self._endpoint = endpoint
+        self._limit = limit
+        return list(self._running.values())
+
     def join(self, refresh_token: Secret, access_token: Secret | None) -> asyncio.Task[TokenReply]:
         """Return the running call with this refresh token, started now if there was none.
 

@@ -50,6 +50,11 @@ class ParkingLot(Generic[T]):
     def __repr__(self) -> str:
         return f"<ParkingLot {len(self._waiting)} waiting, {len(self._leaving)} leaving, limit {self._limit}>"
 
+    def adjust(self, limit: int, patience: float) -> None:
+        """Put other bounds in force, for those who come from now on."""
+        self._limit = limit
+        self._patience = patience
+
     async def park(self) -> T:
         """Wait for the next release and return its verdict. Raises Full at once, TimeoutError after the patience."""
         if self._count >= self._limit:

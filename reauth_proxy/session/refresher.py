@@ -34,7 +34,7 @@ from reauth_proxy.session.state import (
     decide_rejected,
     decide_send,
 )
-from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret
+from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply
 from reauth_proxy.session.verdicts import Verdict, draining, logged_out, token_or_raise, unavailable
 
 _log = structlog.get_logger()
@@ -112,6 +112,22 @@ class Session:
     def stats(self) -> Stats:
         """Counters, live."""
         return self._book.stats
+
+    @property
+    def logouts(self) -> int:
+        """How often the session ended; what belongs to the session that was compares it."""
+        return self._book.stats.logouts
+
+    def adjust(self, policy: RefreshPolicy, endpoint: TokenEndpoint) -> list[asyncio.Task[TokenReply]]:
+        """Use another policy, and for the next calls another endpoint.
+
+        Returns:
+            The calls that run; they go on with the endpoint that they began with.
+        """
+        self._policy = self._book.policy = policy
+        self._lot.adjust(policy.max_parked, policy.park_timeout)
+        self._renewal.arm()
+        return self._calls.use(endpoint, policy.timeout + LISTEN_FOR)
 
     def snapshot(self, now: Instant) -> Snapshot:
         """Return what the session looks like now."""

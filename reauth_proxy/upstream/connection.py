@@ -8,13 +8,15 @@ back to its pool when the message is complete, or closes it.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import httptools
 
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
-from reauth_proxy.upstream.message import ResponseMessage
+from reauth_proxy.upstream.message import Interim, ResponseMessage
+from reauth_proxy.upstream.sending import Sending
 
 #: Unread response content at which the upstream is told to wait, in bytes.
 HIGH_WATER: Final = 256 * 1024
@@ -22,44 +24,30 @@ HIGH_WATER: Final = 256 * 1024
 MAX_HEAD_BYTES: Final = 256 * 1024
 
 
-class TunnelEnd(Protocol):
-    """What a connection tells the tunnel that it has become a part of."""
-
-    def from_upstream(self, data: bytes) -> None:
-        """Bytes came."""
-
-    def upstream_ended(self) -> bool:
-        """The upstream will send no more; return whether it can still be sent to."""
-        ...
-
-    def upstream_full(self) -> None:
-        """The upstream takes no more for now."""
-
-    def upstream_drained(self) -> None:
-        """The upstream takes more again."""
-
-    def lost(self) -> None:
-        """The connection is gone."""
-
-
 class ConnectionBroken(UpstreamUnreachable):
     """The upstream closed or reset the connection before its message was whole.
 
     Attributes:
-        untouched: not one byte of an answer had come (RFC 9110 section 9.2.2 decides what that allows).
+        stale: it was a kept-alive connection and not one byte of an answer had come: the upstream may have closed it
+            before the request reached it (RFC 9110 section 9.2.2 and RFC 9112 section 9.3.1 decide what that allows).
     """
 
-    def __init__(self, detail: str, *, untouched: bool) -> None:
+    def __init__(self, detail: str, *, stale: bool) -> None:
         super().__init__(detail)
-        self.untouched = untouched
+        self.stale = stale
 
 
-class Connection(ResponseMessage, asyncio.Protocol):
+class Connection(ResponseMessage, Sending, asyncio.Protocol):
     """A transport, and the response that is being received on it.
+
+    Args:
+        on_lost: told when the connection has ended.
+        write_timeout: seconds that the upstream may take not one byte of what it is sent.
 
     Attributes:
         exchanges: how many were begun; more than one means a kept-alive connection.
-        tunnel: where bytes go once the upstream has switched to WebSocket.
+        address: the upstream's, as text; empty for a Unix socket.
+        retired: it is closed after this exchange.
     """
 
     __slots__ = (
@@ -74,34 +62,39 @@ class Connection(ResponseMessage, asyncio.Protocol):
         "_timer",
         "_touched",
         "_waiter",
+        "_write_timeout",
         "_writing_paused",
+        "address",
         "exchanges",
         "idle_since",
         "reading_paused",
+        "retired",
         "transport",
-        "tunnel",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None], write_timeout: float
+    ) -> None:
         super().__init__()
         self._loop = loop
-        self._on_lost = on_lost  # the pool forgets us
-        self.transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None  # the one reader
-        self._drain_waiter: asyncio.Future[None] | None = None  # the one writer
-        self._continue_waiter: asyncio.Future[None] | None = None  # the same, before it starts
-        self._timer: asyncio.TimerHandle | None = None  # how long the header section may take
+        self._write_timeout = write_timeout
         self._writing_paused = False
+        self._drain_waiter = self._continue_waiter = None
+        self.transport = None
+        self.address = ""
+        self.retired = False
+        self._on_lost = on_lost  # the pool forgets us
+        self._waiter: asyncio.Future[None] | None = None  # the one reader
+        self._timer: asyncio.TimerHandle | None = None  # how long the header section may take
         self.reading_paused = False
         self._closing = False
         self.exchanges = 0
         self.idle_since = 0.0
         self._receiving = False
-        self.tunnel: TunnelEnd | None = None
-        self._reset(expect_none=False, switch=False)
+        self._reset(expect_none=False, switch=False, interim=None)
 
-    def _reset(self, *, expect_none: bool, switch: bool) -> None:
-        self._expect(expect_none=expect_none, switch=switch)
+    def _reset(self, *, expect_none: bool, switch: bool, interim: Interim | None) -> None:
+        self._expect(expect_none=expect_none, switch=switch, interim=interim)
         self._error: Exception | None = None
         self._head_size = 0
         self._touched = False
@@ -112,17 +105,35 @@ class Connection(ResponseMessage, asyncio.Protocol):
     def closed(self) -> bool:
         return self._closing or self.transport is None or self.transport.is_closing()
 
-    def begin(self, data: bytes, *, head: bool, switch: bool = False) -> None:
+    @property
+    def broken(self) -> Exception | None:
+        """Why the response that is being received will never be whole; None as long as it may."""
+        return None if self.complete else self._error
+
+    def silent(self, seconds: float) -> bool:
+        """Tell whether a kept-alive connection has been unused for so long."""
+        return self.exchanges > 0 and self._loop.time() - self.idle_since > seconds
+
+    def readable(self) -> bool:
+        """Tell whether the kernel has something for an idle connection: its end, or bytes that nobody asked for."""
+        if self.transport is None or not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    def begin(self, data: bytes, *, head: bool, switch: bool = False, interim: Interim | None = None) -> None:
         """Start an exchange by writing `data`.
 
         Args:
             head: the method is HEAD, so no content will come.
             switch: the request asks for WebSocket, so 101 is an answer (RFC 9110 section 7.8).
+            interim: takes interim responses other than 100 and 101; None drops them.
         """
         transport = self.transport
         if transport is None or self._closing:
-            raise ConnectionBroken("The upstream closed the connection.", untouched=True)
-        self._reset(expect_none=head, switch=switch)
+            raise ConnectionBroken("The upstream closed the connection.", stale=self.exchanges > 0)
+        self._reset(expect_none=head, switch=switch, interim=interim)
         self._receiving = True
         self.exchanges += 1
         transport.write(data)
@@ -130,17 +141,8 @@ class Connection(ResponseMessage, asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send more content."""
         if self.transport is None or self._closing:
-            raise self._error or ConnectionBroken("The upstream closed the connection.", untouched=not self._touched)
+            raise self._error or self._broken()
         self.transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the upstream takes more content."""
-        if self._writing_paused and self.transport is not None:
-            self._drain_waiter = self._loop.create_future()
-            try:
-                await self._drain_waiter
-            finally:
-                self._drain_waiter = None
 
     def start_clock(self, timeout: float) -> None:
         """Give the upstream `timeout` seconds for its header section, counted from now."""
@@ -171,13 +173,7 @@ class Connection(ResponseMessage, asyncio.Protocol):
         """Wait for 100 Continue, a final header section, or the end of `timeout` seconds, whichever comes first."""
         if self.continued or self.head_done or self._error or self.closed:
             return
-        self._continue_waiter = self._loop.create_future()
-        timer = self._loop.call_later(timeout, self._go_on)
-        try:
-            await self._continue_waiter
-        finally:
-            timer.cancel()
-            self._continue_waiter = None
+        await self._continued_within(timeout)
 
     async def read(self) -> bytes:
         """Return the content that has arrived since the last call, waiting for some; b"" at the end of the message.
@@ -224,11 +220,6 @@ class Connection(ResponseMessage, asyncio.Protocol):
         finally:
             self._waiter = None
 
-    def _go_on(self) -> None:
-        """Wake the uploader that waits for 100 Continue."""
-        if self._continue_waiter is not None and not self._continue_waiter.done():
-            self._continue_waiter.set_result(None)
-
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -241,6 +232,11 @@ class Connection(ResponseMessage, asyncio.Protocol):
         self._wake()
         self._release_writer()
 
+    def _broken(self) -> ConnectionBroken:
+        what = "in the middle of its answer" if self._touched else "without an answer"
+        stale = self.exchanges > 1 and not self._touched
+        return ConnectionBroken(f"The upstream closed the connection {what}.", stale=stale)
+
     def _time_out(self) -> None:
         if not self.head_done:
             self._fail(UpstreamTimeout("The upstream did not answer in time."))
@@ -249,13 +245,13 @@ class Connection(ResponseMessage, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.address = str(peer[0])
 
     def data_received(self, data: bytes) -> None:
         if self.switched:
-            if self.tunnel is not None:
-                self.tunnel.from_upstream(data)
-            else:
-                self._body.append(data)
+            self._body.append(data)
             return
         if not self._receiving or self.complete:
             # Bytes after the end of a response, or before a request: never given to the next request.
@@ -298,40 +294,17 @@ class Connection(ResponseMessage, asyncio.Protocol):
                 self.transport.pause_reading()
         self._wake()
 
-    def eof_received(self) -> bool:
-        return self.tunnel is not None and self.tunnel.upstream_ended()
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self.transport = None
-        if self.tunnel is not None:
-            self.tunnel.lost()
         if self._receiving and not self.complete and self._error is None:
             if self._until_close and exc is None:
                 self.complete = True  # RFC 9112 section 6.3 rule 8: ends with the connection
             else:
-                what = "in the middle of its answer" if self._touched else "without an answer"
-                self._error = ConnectionBroken(
-                    f"The upstream closed the connection {what}.", untouched=not self._touched
-                )
+                self._error = self._broken()
         self._wake()
         self._release_writer()
         self._on_lost(self)
-
-    def pause_writing(self) -> None:
-        self._writing_paused = True
-        if self.tunnel is not None:
-            self.tunnel.upstream_full()
-
-    def resume_writing(self) -> None:
-        self._writing_paused = False
-        if self.tunnel is not None:
-            self.tunnel.upstream_drained()
-        self._release_writer()
-
-    def _release_writer(self) -> None:
-        if self._drain_waiter is not None and not self._drain_waiter.done():
-            self._drain_waiter.set_result(None)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "receiving" if self._receiving and not self.complete else "idle"

@@ -26,13 +26,17 @@ class Origin:
 
     Attributes:
         tls: the context to verify it with; None for plain HTTP.
+        path: of a Unix socket, instead of host and port.
     """
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    path: str | None = None
 
     def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -67,6 +71,21 @@ async def _addresses(host: str, port: int) -> list[aiohappyeyeballs.AddrInfoType
     return [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))]
 
 
+async def resolve(origin: Origin) -> frozenset[str]:
+    """Return the addresses that an origin's name has now; none for what needs no look-up. Raises OSError."""
+    if origin.path is not None or _is_literal(origin.host):
+        return frozenset()
+    return frozenset(str(info[4][0]) for info in await _addresses(origin.host, origin.port))
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 async def dial(origin: Origin, factory: Callable[[], P], timeout: float) -> P:
     """Connect to `origin` within `timeout` seconds, TLS handshake included.
 
@@ -76,6 +95,9 @@ async def dial(origin: Origin, factory: Callable[[], P], timeout: float) -> P:
     """
     try:
         async with asyncio.timeout(timeout):
+            if origin.path is not None:
+                _, protocol = await asyncio.get_running_loop().create_unix_connection(factory, origin.path)
+                return protocol
             sock = await aiohappyeyeballs.start_connection(
                 await _addresses(origin.host, origin.port), happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY
             )

@@ -6,6 +6,7 @@ What the parser lets through and a lenient peer could read two ways is refused h
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 import httptools
@@ -17,6 +18,8 @@ MAX_INFORMATIONAL: Final = 32
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 Fields = list[tuple[bytes, bytes]]
+#: Takes status, reason and fields of an interim response as it comes (RFC 9110 section 15.2).
+Interim = Callable[[int, bytes, Fields], None]
 
 
 class ResponseMessage:
@@ -37,6 +40,7 @@ class ResponseMessage:
         "_body_size",
         "_expect_none",
         "_informational",
+        "_interim",
         "_parser",
         "_until_close",
         "bodiless",
@@ -56,8 +60,9 @@ class ResponseMessage:
         self._parser: httptools.HttpResponseParser | None = None
         self.switched = False
 
-    def _expect(self, *, expect_none: bool, switch: bool) -> None:
+    def _expect(self, *, expect_none: bool, switch: bool, interim: Interim | None) -> None:
         """Make ready for the next response; `expect_none`: to a HEAD; `switch`: 101 is an answer."""
+        self._interim = interim
         self.status = 0
         self.reason = b""
         self.fields: Fields = []
@@ -139,6 +144,10 @@ class ResponseMessage:
             raise httptools.HttpParserError("an unwanted 1xx response")
         if status == 100:
             self.continued = True
+        elif self._interim is not None:
+            if status < 100 or _CONTROLS.search(self.reason):
+                raise httptools.HttpParserError("not a status line")
+            self._interim(status, self.reason, self.fields)
 
     def on_body(self, data: bytes) -> None:
         if self.complete:

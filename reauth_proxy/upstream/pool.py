@@ -1,32 +1,55 @@
-"""The connections to one upstream: kept alive, reused newest first, dialled a bounded number at a time."""
+"""The connections to one upstream: kept alive, reused newest first, bounded, and dialled a bounded number at a time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
+from reauth_proxy.errors import UpstreamBusy, UpstreamTimeout
 from reauth_proxy.upstream.connection import Connection
-from reauth_proxy.upstream.dial import Origin, dial
+from reauth_proxy.upstream.dial import Origin, dial, resolve
 
-#: Seconds that an unused connection is kept; below what most servers keep, so that we close first.
-KEEPALIVE: Final = 30.0
 #: Connections being dialled at once. A request that finds them all taken gets a released connection or the next
 #: turn to dial, whichever comes first: 2,000 released requests share a few dozen connections.
 MAX_DIALS: Final = 32
+#: Seconds after which the upstream's name is looked up again, while there are connections.
+LOOK_AGAIN: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Bounds on the connections to one upstream; times in seconds.
+
+    Attributes:
+        connections: how many there may be.
+        queue: how many requests may wait for one.
+        connect_timeout: for DNS, TCP and TLS together.
+        wait_timeout: for a request that waits for its turn.
+        write_timeout: during which the upstream takes not one byte.
+        keepalive: how long an unused connection is kept.
+    """
+
+    connections: int = 10_000
+    queue: int = 10_000
+    connect_timeout: float = 5.0
+    wait_timeout: float = 60.0
+    write_timeout: float = 60.0
+    keepalive: float = 30.0
+
+
+def _give_up(turn: asyncio.Future[Connection | None]) -> None:
+    if not turn.done():
+        turn.set_exception(UpstreamTimeout("No connection to the upstream became free in time."))
 
 
 class Pool:
-    """Connections to one :class:`Origin`.
+    """Connections to one :class:`Origin`."""
 
-    Args:
-        origin: where the upstream listens.
-        connect_timeout: seconds for DNS, TCP and TLS together.
-    """
-
-    def __init__(self, origin: Origin, connect_timeout: float) -> None:
+    def __init__(self, origin: Origin, limits: PoolLimits) -> None:
         self.origin = origin
-        self._connect_timeout = connect_timeout
+        self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []  # newest last
         self._open: set[Connection] = set()
@@ -34,7 +57,9 @@ class Pool:
         # Requests that wait for a released connection, or None: their turn to dial.
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._looked_at = self._loop.time()
+        self._looking: asyncio.Task[None] | None = None
+        self._retired = False
 
     def take(self) -> Connection | None:
         """Return a kept-alive connection at once, or None if there is none."""
@@ -49,99 +74,160 @@ class Pool:
         """Return a connection that may carry an exchange: a kept-alive one, a released one, or a new one.
 
         Raises:
-            UpstreamUnreachable, UpstreamTimeout: none could be had.
+            UpstreamUnreachable, UpstreamTimeout, UpstreamBusy: none could be had.
         """
         connection = self.take()
         if connection is not None:
             return connection
-        if self._dialling >= MAX_DIALS:
-            turn: asyncio.Future[Connection | None] = self._loop.create_future()
-            self._waiting.append(turn)
-            try:
-                released = await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._pass_on(turn.result())
-                raise
+        if self._may_dial():
+            self._dialling += 1
+        else:
+            released = await self._wait()
             if released is not None:
                 return released
-        else:
-            self._dialling += 1
         return await self._dial()
 
     async def dial(self) -> Connection:
-        """Return a connection that nobody used before."""
+        """Return a connection that nobody used before, in the place of one that broke."""
         self._dialling += 1
         return await self._dial()
 
-    async def _dial(self) -> Connection:
-        """Dial with a turn that is already counted, and give the turn to the next in line."""
+    def _may_dial(self) -> bool:
+        return self._dialling < MAX_DIALS and len(self._open) + self._dialling < self._limits.connections
+
+    async def _wait(self) -> Connection | None:
+        """Wait for a released connection, or for a turn to dial, which is counted then."""
+        if len(self._waiting) >= self._limits.queue:
+            raise UpstreamBusy("Too many requests wait for a connection to the upstream already.", 1.0)
+        turn: asyncio.Future[Connection | None] = self._loop.create_future()
+        self._waiting.append(turn)
+        timer = self._loop.call_later(self._limits.wait_timeout, _give_up, turn)
         try:
-            connection = await dial(self.origin, lambda: Connection(self._loop, self._lost), self._connect_timeout)
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._hand_back(turn.result())
+            raise
         finally:
-            self._pass_on(None)
-        if self._closed:
-            connection.close()
-        self._open.add(connection)
+            timer.cancel()
+
+    async def _dial(self) -> Connection:
+        """Dial with a turn that is already counted."""
+        limits = self._limits
+        try:
+            connection = await dial(
+                self.origin,
+                lambda: Connection(self._loop, self._lost, limits.write_timeout),
+                limits.connect_timeout,
+            )
+            self._open.add(connection)
+        finally:
+            self._dialling -= 1
+            self._serve_waiting()
+        if self._retired:
+            connection.retired = True
+        self._arm()
         return connection
 
-    def _pass_on(self, connection: Connection | None) -> None:
-        """Give a released connection, or (None) a turn to dial, to the next request in line."""
+    def _serve_waiting(self) -> None:
+        """Give free turns to dial to the first in line."""
+        waiting = self._waiting
+        while waiting and self._may_dial():
+            turn = waiting.popleft()
+            if not turn.done():
+                self._dialling += 1
+                turn.set_result(None)
+
+    def _hand_back(self, given: Connection | None) -> None:
+        """Take back what somebody was given who has left."""
+        if given is None:
+            self._dialling -= 1
+            self._serve_waiting()
+        else:
+            self._pass_on(given)
+
+    def _pass_on(self, connection: Connection) -> None:
         waiting = self._waiting
         while waiting:
             turn = waiting.popleft()
             if not turn.done():
                 turn.set_result(connection)
                 return
-        if connection is None:
-            self._dialling -= 1
-        else:
-            self._keep(connection)
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
 
     def release(self, connection: Connection) -> None:
         """Take back a connection after an exchange; one that cannot carry another is closed."""
-        if not (connection.complete and connection.reusable) or connection.closed or self._closed:
+        if not (connection.complete and connection.reusable) or connection.closed or connection.retired:
             connection.close()
         elif self._waiting:
             self._pass_on(connection)
         else:
-            self._keep(connection)
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
 
-    def _keep(self, connection: Connection) -> None:
-        connection.idle_since = self._loop.time()
-        self._idle.append(connection)
-        if self._sweeper is None:
-            self._sweeper = self._loop.call_later(KEEPALIVE / 2, self._sweep)
+    # -- what becomes of kept connections ----------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._sweeper is None and self._open:
+            self._sweeper = self._loop.call_later(min(self._limits.keepalive / 2, LOOK_AGAIN), self._sweep)
 
     def _sweep(self) -> None:
+        """Close what was unused for too long; now and then look whether the upstream has moved."""
         self._sweeper = None
-        limit = self._loop.time() - KEEPALIVE
-        kept: list[Connection] = []
+        limit = self._loop.time() - self._limits.keepalive
         for connection in self._idle:
-            if connection.closed:
-                continue
             if connection.idle_since <= limit:
                 connection.close()
-            else:
-                kept.append(connection)
-        self._idle = kept
-        if kept:
-            self._sweeper = self._loop.call_later(KEEPALIVE / 2, self._sweep)
+        self._idle = [connection for connection in self._idle if not connection.closed]
+        if self._loop.time() - self._looked_at >= LOOK_AGAIN and self._looking is None:
+            self._looked_at = self._loop.time()
+            self._looking = asyncio.create_task(self.look_again(), name="look up upstream")
+        self._arm()
+
+    async def look_again(self) -> None:
+        """Look the upstream's name up, and use connections to addresses that it has no more for no new request."""
+        try:
+            addresses = await resolve(self.origin)
+        except OSError:
+            return  # the name server is away; the connections are not
+        finally:
+            self._looking = None
+        for connection in self._open:
+            if addresses and connection.address not in addresses:
+                connection.retired = True
+        self._close_retired()
+
+    def _close_retired(self) -> None:
+        for connection in self._idle:
+            if connection.retired:
+                connection.close()
+        self._idle = [connection for connection in self._idle if not connection.closed]
 
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if self._waiting:
+            self._serve_waiting()
+
+    def retire(self) -> None:
+        """Let exchanges under way finish, and keep no connection afterwards."""
+        self._retired = True
+        for connection in self._open:
+            connection.retired = True
+        self._close_retired()
 
     def close(self) -> None:
         """Close every connection, in use or not."""
-        self._closed = True
+        self.retire()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+        if self._looking is not None:
+            self._looking.cancel()
         for connection in list(self._open):
             connection.close()
-        self._idle.clear()
 
     @property
     def open(self) -> int:

@@ -80,7 +80,7 @@ headers:
     ("text", "told"),
     [
         ("routes: []", "3: routes: unknown key; expected access, credential,"),
-        ("limits: {}", "3: limits: unknown key; expected access, credential,"),
+        ("capture: []", "3: capture: unknown key; expected access, credential,"),
         ("control: null", "3: control: unknown key; expected access, credential,"),
         ("timeouts: {conect: 5s}", "3: timeouts.conect: unknown key; did you mean `connect`?"),
         ("store: {encryption_key: x}", "3: store.encryption_key: unknown key; expected path or type"),

@@ -278,7 +278,7 @@ async def test_chunked_content_is_replayed_with_the_same_bytes(
 async def test_content_too_long_to_keep_gets_the_401_with_the_resend_signal_and_the_token_is_fresh(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream
 ) -> None:
-    async with running_daemon(authorization, upstream, replay={"memory": "1KiB"}) as daemon:
+    async with running_daemon(authorization, upstream, replay={"limit": "1KiB"}) as daemon:
         await fetch(daemon.url)
         authorization.revoke_access()
         async with await connect(daemon.url) as client:
@@ -296,7 +296,7 @@ async def test_content_too_long_to_keep_goes_out_with_a_fresh_token_and_asks_the
     authorization: FakeAuthorizationServer, upstream: FakeUpstream
 ) -> None:
     content = b"y" * 100_000
-    async with running_daemon(authorization, upstream, replay={"memory": "1KiB"}) as daemon:
+    async with running_daemon(authorization, upstream, replay={"limit": "1KiB"}) as daemon:
         await fetch(daemon.url)
         daemon.pass_time(295)  # a refresh is due, and comes before a request that cannot be sent twice
         assert (await fetch(daemon.url, "/long", method="POST", content=content)).status == 200

@@ -108,7 +108,8 @@ async def running_daemon(
         try:
             yield daemon
         finally:
-            shown = repr([daemon, daemon.session, daemon._route, daemon._route.pool, daemon._forwarder, built])
+            plan = daemon._forwarder.plan
+            shown = repr([daemon, daemon.session, plan, plan.route.pool, daemon._forwarder, built])
             await daemon.stop()
             assert daemon.session.parked == 0
     finally:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
 from reauth_proxy.forward.forwarder import Forwarder
+from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.listener import FrontServer
+from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route
+from reauth_proxy.forward.spool import Keeping
+from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.session.tokens import AccessToken, Secret
 from reauth_proxy.upstream.dial import Origin
-from reauth_proxy.upstream.pool import Pool
+from reauth_proxy.upstream.pool import Pool, PoolLimits
 from tests.upstream.peers import RawPeer, raw_peer
 
 
@@ -29,6 +33,7 @@ class ScriptedSession:
         self.asked: list[bool] = []
         self.replaced: list[int] = []
         self.newer: AccessToken | BaseException | None = token(2)
+        self.logouts = 0
 
     def usable(self) -> AccessToken | None:
         return self.current
@@ -80,23 +85,38 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(*, keep: int = 1024, response_timeout: float = 5.0) -> AsyncIterator[Bench]:
+async def bench(
+    *,
+    keep: int = 1024,
+    response_timeout: float = 5.0,
+    keeping: Keeping | None = None,
+    limits: Limits | None = None,
+    pool_limits: PoolLimits | None = None,
+    idle_timeout: float = 0.0,
+    on_logout: Literal["keep", "close"] = "keep",
+) -> AsyncIterator[Bench]:
     """Run the forwarding path; it ends with every request ended and every connection closed."""
     async with raw_peer() as peer:
         session = ScriptedSession()
         lines = Lines()
-        pool = Pool(Origin("127.0.0.1", peer.port), 5)
+        pool = Pool(Origin("127.0.0.1", peer.port), pool_limits or PoolLimits())
         route = Route(pool, session, b"/base", b"api.example", frozenset({401}), response_timeout)  # type: ignore[arg-type]
         numbers = iter(range(1, 1_000_000))
-        forwarder = Forwarder(
+        plan = Plan(
             route,
-            request_rules=RequestRules(FieldChanges()),
-            response_rules=ResponseRules(FieldChanges()),
-            keep=keep,
+            RequestRules(FieldChanges()),
+            ResponseRules(FieldChanges()),
+            limits or Limits(),
+            keeping or Keeping(memory=keep, limit=keep),
+        )
+        tunnels = Tunnels(idle_timeout, on_logout)
+        forwarder = Forwarder(
+            plan,
+            tunnels=tunnels,
             access=lines,
             request_id=lambda given: given.decode() if given else f"id-{next(numbers)}",
         )
-        front = FrontServer(forwarder.handle, keepalive_timeout=75)
+        front = FrontServer(forwarder.handle, plan.limits)
         server = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
         held = Bench(peer, forwarder, session, lines, server.sockets[0].getsockname()[1])
         try:
@@ -106,7 +126,8 @@ async def bench(*, keep: int = 1024, response_timeout: float = 5.0) -> AsyncIter
             for writer in held.writers:
                 writer.close()
             await front.shutdown(1)
-            pool.close()
+            tunnels.close()
+            forwarder.close()
             while pool.open or forwarder.active:
                 await asyncio.sleep(0)
 

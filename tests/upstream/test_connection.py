@@ -25,7 +25,7 @@ class Pair:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self.connection = await dial(
-            Origin("127.0.0.1", self.peer.port), lambda: Connection(loop, lambda _: self.lost.set()), 5
+            Origin("127.0.0.1", self.peer.port), lambda: Connection(loop, lambda _: self.lost.set(), 5), 5
         )
         self.reader, self.writer = await self.peer.accepted.get()
 
@@ -100,15 +100,17 @@ async def test_half_an_answer_is_never_a_whole_one(pair: Pair, head: bytes) -> N
     await pair.exchange(b"HTTP/1.1 200 OK\r\n" + head, eof=True)
     with pytest.raises(ConnectionBroken) as broken:
         await pair.content()
-    assert not broken.value.untouched
+    assert not broken.value.stale
 
 
-async def test_a_connection_closed_without_a_byte_is_told_apart(pair: Pair) -> None:
+@pytest.mark.parametrize("exchanges", [0, 1])
+async def test_a_kept_connection_closed_without_a_byte_is_told_apart(pair: Pair, exchanges: int) -> None:
+    pair.connection.exchanges = exchanges
     pair.connection.begin(GET, head=False)
     pair.writer.close()
     with pytest.raises(ConnectionBroken) as broken:
         await pair.connection.response()
-    assert broken.value.untouched
+    assert broken.value.stale is (exchanges > 0)
 
 
 async def test_rfc9110_9_3_2_the_answer_to_a_head_has_no_content_and_keeps_the_connection(pair: Pair) -> None:
@@ -211,6 +213,6 @@ async def test_close_lets_go_of_whoever_waits(pair: Pair) -> None:
     pair.connection.begin(GET, head=False)
     waiting = asyncio.create_task(pair.connection.response())
     await asyncio.sleep(0)
-    pair.connection.fail(ConnectionBroken("Gone.", untouched=True))
+    pair.connection.fail(ConnectionBroken("Gone.", stale=True))
     with pytest.raises(ConnectionBroken):
         await waiting

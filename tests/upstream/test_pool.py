@@ -10,7 +10,7 @@ from reauth_proxy.errors import UpstreamTimeout, UpstreamUnreachable
 from reauth_proxy.upstream import pool as pool_module
 from reauth_proxy.upstream.connection import Connection
 from reauth_proxy.upstream.dial import Origin
-from reauth_proxy.upstream.pool import Pool
+from reauth_proxy.upstream.pool import Pool, PoolLimits
 from tests.upstream.peers import RawPeer, raw_peer
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -28,7 +28,7 @@ async def answered(
 
 async def test_a_released_connection_is_used_again() -> None:
     async with raw_peer() as peer:
-        pool = Pool(Origin("127.0.0.1", peer.port), 5)
+        pool = Pool(Origin("127.0.0.1", peer.port), PoolLimits())
         first = await pool.acquire()
         end = await peer.accepted.get()
         await answered(peer, first, end)
@@ -42,7 +42,7 @@ async def test_a_released_connection_is_used_again() -> None:
 
 async def test_an_idle_connection_that_the_upstream_closed_is_forgotten() -> None:
     async with raw_peer() as peer:
-        pool = Pool(Origin("127.0.0.1", peer.port), 5)
+        pool = Pool(Origin("127.0.0.1", peer.port), PoolLimits())
         first = await pool.acquire()
         end = await peer.accepted.get()
         await answered(peer, first, end)
@@ -56,7 +56,7 @@ async def test_an_idle_connection_that_the_upstream_closed_is_forgotten() -> Non
 
 async def test_a_connection_with_half_an_answer_is_closed_instead_of_kept() -> None:
     async with raw_peer() as peer:
-        pool = Pool(Origin("127.0.0.1", peer.port), 5)
+        pool = Pool(Origin("127.0.0.1", peer.port), PoolLimits())
         first = await pool.acquire()
         end = await peer.accepted.get()
         first.begin(GET, head=False)
@@ -67,10 +67,9 @@ async def test_a_connection_with_half_an_answer_is_closed_instead_of_kept() -> N
         pool.close()
 
 
-async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "KEEPALIVE", 0.02)
+async def test_idle_connections_are_closed_in_time() -> None:
     async with raw_peer() as peer:
-        pool = Pool(Origin("127.0.0.1", peer.port), 5)
+        pool = Pool(Origin("127.0.0.1", peer.port), PoolLimits(keepalive=0.02))
         first = await pool.acquire()
         end = await peer.accepted.get()
         await answered(peer, first, end)
@@ -95,7 +94,7 @@ async def test_a_burst_shares_a_bounded_number_of_dials(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(pool_module, "dial", held)
     async with raw_peer() as peer:
-        pool = Pool(Origin("127.0.0.1", peer.port), 5)
+        pool = Pool(Origin("127.0.0.1", peer.port), PoolLimits())
         asking = [asyncio.create_task(pool.acquire()) for _ in range(10)]
         await asyncio.sleep(0)
         assert started == 2
@@ -117,7 +116,7 @@ async def test_a_burst_shares_a_bounded_number_of_dials(monkeypatch: pytest.Monk
 async def test_a_request_in_line_gets_the_first_released_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "MAX_DIALS", 1)
     async with raw_peer() as peer:
-        pool = Pool(Origin("127.0.0.1", peer.port), 5)
+        pool = Pool(Origin("127.0.0.1", peer.port), PoolLimits())
         first = await pool.acquire()
         end = await peer.accepted.get()
         await answered(peer, first, end)
@@ -142,11 +141,11 @@ async def test_a_request_in_line_gets_the_first_released_connection(monkeypatch:
 async def test_an_upstream_that_is_not_there_is_unreachable() -> None:
     async with raw_peer() as peer:
         port = peer.port
-    pool = Pool(Origin("127.0.0.1", port), 5)
+    pool = Pool(Origin("127.0.0.1", port), PoolLimits())
     with pytest.raises(UpstreamUnreachable, match="refused"):
         await pool.acquire()
     with pytest.raises(UpstreamUnreachable, match="could not be resolved"):
-        await Pool(Origin("nowhere.invalid", 80), 5).acquire()
+        await Pool(Origin("nowhere.invalid", 80), PoolLimits()).acquire()
     assert pool.open == 0
 
 
@@ -156,4 +155,4 @@ async def test_an_upstream_that_does_not_accept_in_time_is_a_timeout(monkeypatch
 
     monkeypatch.setattr("aiohappyeyeballs.start_connection", forever)
     with pytest.raises(UpstreamTimeout):
-        await Pool(Origin("127.0.0.1", 9), 0.02).acquire()
+        await Pool(Origin("127.0.0.1", 9), PoolLimits(connect_timeout=0.02)).acquire()

@@ -1,0 +1,28 @@
+"""What the forwarder goes by; replaced as a whole when the configuration is read again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from reauth_proxy.forward.fields import RequestRules, ResponseRules
+from reauth_proxy.forward.limits import Limits
+from reauth_proxy.forward.route import Route
+from reauth_proxy.forward.spool import Keeping
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings for requests that start from now on.
+
+    Attributes:
+        route: where requests go.
+        request_rules, response_rules: what becomes of their fields.
+        limits: on clients.
+        keeping: how much content is kept for a replay.
+    """
+
+    route: Route
+    request_rules: RequestRules
+    response_rules: ResponseRules
+    limits: Limits = field(default_factory=Limits)
+    keeping: Keeping = field(default_factory=Keeping)

@@ -1,0 +1,100 @@
+"""How the daemon begins to listen, and how it ends without a reset for anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from reauth_proxy.config.address import Listen
+from reauth_proxy.errors import ReauthError
+
+#: Connections that wait to be accepted: room for a burst.
+BACKLOG: Final = 1024
+#: Seconds in which handshakes under way end up in the accept queue, and we accept them.
+LAST_CALL: Final = 0.05
+
+_SO_ATTACH_FILTER: Final = 26  # Linux, <asm-generic/socket.h>
+#: Classic BPF: drop a TCP segment with SYN set, take any other (Linux, Documentation/networking/filter.rst).
+_DROP_SYN: Final = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of the flags
+        (0x45, 0, 1, 0x02),  # SYN?
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # take
+    )
+)
+
+
+class StartError(ReauthError):
+    """The daemon could not start; the text says why and how to mend it."""
+
+
+class Door:
+    """One listening address.
+
+    Attributes:
+        url: where clients connect.
+    """
+
+    def __init__(self, address: Listen, server: asyncio.Server) -> None:
+        self.address = address
+        self._server = server
+        self.url = f"unix:{address.path}"
+        if address.path is None:
+            host, port = server.sockets[0].getsockname()[:2]
+            self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def close(self) -> None:
+        """Accept nobody any more; connections that there are stay.
+
+        Closing a listening socket resets whoever is in its queue. So nobody new is let into the queue first, and who is
+        in it is accepted.
+        """
+        with contextlib.suppress(OSError):
+            for listening in self._server.sockets:
+                _refuse_newcomers(listening.fileno())
+        await asyncio.sleep(LAST_CALL)
+        self._server.close()
+        if self.address.path is not None:
+            await asyncio.to_thread(Path(self.address.path).unlink, missing_ok=True)
+
+
+def _refuse_newcomers(fileno: int) -> None:
+    if not sys.platform.startswith("linux"):
+        return
+    program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
+    fprog = struct.pack("@HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
+    with socket.socket(fileno=os.dup(fileno)) as duplicate:
+        if duplicate.family in (socket.AF_INET, socket.AF_INET6):
+            duplicate.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
+
+
+async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol]) -> Door:
+    """Listen at an address; a Unix socket has mode 0600.
+
+    Raises:
+        StartError: the address cannot be listened on.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        if address.path is None:
+            server = await loop.create_server(factory, address.host, address.port, backlog=BACKLOG)
+        else:
+            mask = os.umask(0o177)  # from the first moment
+            try:
+                server = await loop.create_unix_server(factory, address.path, backlog=BACKLOG)
+            finally:
+                os.umask(mask)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise StartError(f"cannot listen on {address}: {why}; set `listen` to an address that is free") from error
+    return Door(address, server)
