@@ -37,8 +37,10 @@ class Text(str):
 
 
 def quoted(text: str, limit: int = _SHOWN) -> str:
-    """Return a text in quotes on one line, cut where it is long."""
-    return json.dumps(text if len(text) <= limit else text[:limit] + "…", ensure_ascii=False)
+    """Return a text in quotes on one line, cut where it is long; what cannot be printed is escaped."""
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    plain = json.dumps(cut, ensure_ascii=False)
+    return plain if plain.isprintable() else json.dumps(cut)
 
 
 def got(value: object) -> str:
