@@ -18,7 +18,7 @@ from reauth_proxy.forward import answers
 from reauth_proxy.forward.content import EMPTY, Content, Kept, Streamed, capture
 from reauth_proxy.forward.listener import front_of
 from reauth_proxy.forward.plan import Plan
-from reauth_proxy.forward.relay import CLOSED, OPEN, ClientGone, CutOff, Sent, interim_head, relay, write
+from reauth_proxy.forward.relay import CLOSED, LINGERING, OPEN, ClientGone, CutOff, Sent, interim_head, relay, write
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.route import Response
 from reauth_proxy.forward.spool import Spool
@@ -117,7 +117,12 @@ class Forwarder:
             self._warn(trip, cut.refusal)
             return CLOSED
         except ClientGone:
+            trip.outcome = "aborted"
             return CLOSED
+        except asyncio.CancelledError:
+            if trip.status != 101:  # that is how tunnels end
+                trip.outcome = "aborted"
+            raise
         except Exception:
             log.exception("request.failed", request_id=trip.id)
             return await self.refuse(request, trip, InternalError("The proxy failed; its log says why."))
@@ -318,7 +323,9 @@ class Forwarder:
             write(request, answer)
         except ClientGone:
             return CLOSED
-        return OPEN if keep_alive else CLOSED
+        if keep_alive:
+            return OPEN
+        return LINGERING if refusal.closes else CLOSED
 
     def _warn(self, trip: Trip, refusal: Refusal) -> None:
         log.warning("upstream.failed", request_id=trip.id, code=refusal.code, detail=refusal.detail)

@@ -8,7 +8,6 @@ sweep looks at all connections about once a second.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import Any, Final
 
 import structlog
@@ -27,7 +26,7 @@ from reauth_proxy.errors import (
 )
 from reauth_proxy.forward import answers
 from reauth_proxy.forward.limits import Limits
-from reauth_proxy.forward.relay import CLOSED, ClientGone, write
+from reauth_proxy.forward.relay import CLOSED, LINGER, LINGERING, ClientGone, write
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +94,8 @@ class FrontConnection(RequestHandler):
             if self._head_size + len(data) > self.limits.header_bytes:
                 self._measure_heads(arrived)
             self._head_size = 0
+            if self._incoming is EMPTY_PAYLOAD and not self._upgraded and not data.endswith(b"\r\n\r\n"):
+                self._part_of_a_head(data[data.rfind(b"\r\n\r\n") + 4 :])
         elif not receiving and not self._upgraded:
             self._part_of_a_head(data)
 
@@ -105,7 +106,7 @@ class FrontConnection(RequestHandler):
     def _part_of_a_head(self, data: bytes) -> None:
         if not self._head_size:
             if not data.strip(b"\r\n"):
-                return  # empty lines before a request (RFC 9112 section 2.2)
+                return  # empty lines before a request (RFC 9112 section 2.2), or the end of the head before
             self._head_at = self._loop.time()
         self._head_size += len(data)
         if self._head_size > self.limits.header_bytes:
@@ -177,7 +178,7 @@ class FrontConnection(RequestHandler):
         elif self._drain_mark is None or self._drain_mark[0] != self._request_count:
             self._drain_mark = (self._request_count, now)
         elif now - self._drain_mark[1] >= IDLE_GRACE:
-            self.close()
+            self.force_close()
 
     # -- answers -----------------------------------------------------------------------------------------------
 
@@ -194,10 +195,12 @@ class FrontConnection(RequestHandler):
             log.error("request.failed", exc_info=exc)
         else:
             log.debug("request.refused", code=refusal.code, detail=refusal.detail)
-        if request.writer.output_size == 0:
-            with contextlib.suppress(ClientGone):
-                write(request, answers.render(refusal, head=False, keep_alive=False))
-        return CLOSED
+        self._refused = True
+        try:
+            write(request, answers.render(refusal, head=False, keep_alive=False))
+        except ClientGone:
+            return CLOSED
+        return LINGERING
 
 
 def front_of(request: web.BaseRequest) -> FrontConnection:
@@ -273,7 +276,7 @@ class FrontServer(web.Server):
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,
-            lingering_time=2.0,
+            lingering_time=LINGER,
         )
         self.surplus: set[Surplus] = set()
         self._loop = asyncio.get_running_loop()
@@ -309,6 +312,8 @@ class FrontServer(web.Server):
             connection.sweep(now)
             if self._emptied is not None:
                 connection.close_if_idle(now)
+        if self._emptied is not None and not self._connections:
+            self._emptied.set()
         self._sweeper = self._loop.call_later(self._every, self._sweep)
 
     async def drained(self) -> None:
@@ -317,13 +322,7 @@ class FrontServer(web.Server):
         self._every = DRAIN_SWEEP
         self._emptied = asyncio.Event()
         self._sweep()
-        if self._connections:
-            await self._emptied.wait()
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        if self._emptied is not None and not self._connections:
-            self._emptied.set()
+        await self._emptied.wait()
 
     @property
     def count(self) -> int:

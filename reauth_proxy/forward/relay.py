@@ -23,6 +23,9 @@ _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP_ALIVE_1_0: Final = b"Connection: keep-alive\r\n"
 
+#: Seconds in which a client that was refused may end its side of the connection.
+LINGER: Final = 2.0
+
 
 class Sent(web.StreamResponse):
     """Tells aiohttp's server that the answer has been written already, and whether the connection stays open."""
@@ -42,9 +45,27 @@ class Sent(web.StreamResponse):
         """Write nothing."""
 
 
+class _Lingering(Sent):
+    """Closes our side of the connection, and reads the other for a while.
+
+    To close a connection while bytes come would reset it, and might take the answer from the client before it could
+    read it (RFC 9112 section 9.6).
+    """
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Wait until the client ends its side, too: aiohttp cancels us then."""
+        transport = request.transport
+        if transport is not None and transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+            if request.content.is_eof():  # otherwise aiohttp reads the rest of the content, for as long
+                await asyncio.sleep(LINGER)
+
+
 #: The connection stays open for the next request / is closed.
 OPEN: Final = Sent(keep_alive=True)
 CLOSED: Final = Sent(keep_alive=False)
+#: The same after a refusal, when the client may still be sending.
+LINGERING: Final = _Lingering(keep_alive=False)
 
 
 class ClientGone(ConnectionError):

@@ -62,9 +62,18 @@ class Lines(list[dict[str, Any]]):
 class Bench:
     """What a test holds in its hands."""
 
-    def __init__(self, peer: RawPeer, forwarder: Forwarder, session: ScriptedSession, lines: Lines, port: int) -> None:
+    def __init__(
+        self,
+        peer: RawPeer,
+        forwarder: Forwarder,
+        front: FrontServer,
+        session: ScriptedSession,
+        lines: Lines,
+        port: int,
+    ) -> None:
         self.peer = peer
         self.forwarder = forwarder
+        self.front = front
         self.session = session
         self.log = lines
         self.port = port
@@ -79,7 +88,8 @@ class Bench:
 
     async def upstream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return the next connection that the proxy made."""
-        end = await self.peer.accepted.get()
+        async with asyncio.timeout(5):
+            end = await self.peer.accepted.get()
         self.writers.append(end[1])
         return end
 
@@ -94,13 +104,14 @@ async def bench(
     pool_limits: PoolLimits | None = None,
     idle_timeout: float = 0.0,
     on_logout: Literal["keep", "close"] = "keep",
+    expect_timeout: float = 1.0,
 ) -> AsyncIterator[Bench]:
     """Run the forwarding path; it ends with every request ended and every connection closed."""
     async with raw_peer() as peer:
         session = ScriptedSession()
         lines = Lines()
         pool = Pool(Origin("127.0.0.1", peer.port), pool_limits or PoolLimits())
-        route = Route(pool, session, b"/base", b"api.example", frozenset({401}), response_timeout)  # type: ignore[arg-type]
+        route = Route(pool, session, b"/base", b"api.example", frozenset({401}), response_timeout, expect_timeout)  # type: ignore[arg-type]
         numbers = iter(range(1, 1_000_000))
         plan = Plan(
             route,
@@ -118,7 +129,7 @@ async def bench(
         )
         front = FrontServer(forwarder.handle, plan.limits)
         server = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
-        held = Bench(peer, forwarder, session, lines, server.sockets[0].getsockname()[1])
+        held = Bench(peer, forwarder, front, session, lines, server.sockets[0].getsockname()[1])
         try:
             yield held
         finally:

@@ -9,6 +9,8 @@ import json
 import pytest
 
 from reauth_proxy.errors import LoggedOut
+from reauth_proxy.forward.spool import Keeping
+from reauth_proxy.upstream.pool import PoolLimits
 from tests.forward.harness import bench, head
 
 GET = b"GET /a%2Fb?x= HTTP/1.1\r\nHost: localhost:8080\r\nX-Request-Id: me\r\n\r\n"
@@ -398,3 +400,127 @@ async def test_content_with_broken_framing_is_never_completed_upstream(chunk: by
         while not run.peer.accepted.empty():
             reader, _ = await run.upstream()
             assert not (await reader.read()).endswith(b"0\r\n\r\n")
+
+
+async def test_content_longer_than_memory_is_replayed_from_disk_as_it_was() -> None:
+    content = bytes(range(256)) * 400
+    async with bench(keeping=Keeping(memory=1000, limit=1_000_000)) as run:
+        client, sender = await run.client(b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(content))
+        reader, writer = await run.upstream()
+        assert b"Expect" not in await head(reader), "it can be sent again, so nobody has to wait"
+        sender.write(content)
+        assert await reader.readexactly(len(content)) == content
+        assert run.forwarder.spool.open_files == 1
+        writer.write(REJECTED)
+        assert b"\r\nAuthorization: Bearer CANARY-2\r\n" in await head(reader)
+        assert await reader.readexactly(len(content)) == content
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert (run.forwarder.spool.used, run.forwarder.spool.open_files) == (0, 0)
+
+
+async def test_content_rejected_in_its_middle_is_sent_again_from_its_beginning_while_the_rest_comes() -> None:
+    content = bytes(range(256)) * 4000
+    async with bench(keeping=Keeping(memory=1000, limit=10_000_000)) as run:
+        client, sender = await run.client(b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(content))
+        reader, writer = await run.upstream()
+        await head(reader)
+        sender.write(content[:300_000])
+        assert await reader.readexactly(300_000) == content[:300_000]
+        writer.write(REJECTED)
+        reader, writer = await run.upstream()
+        assert b"\r\nAuthorization: Bearer CANARY-2\r\n" in await head(reader)
+        sender.write(content[300_000:])
+        assert await reader.readexactly(len(content)) == content
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_content_of_any_length_is_sent_again_when_it_was_rejected_before_a_byte_of_it() -> None:
+    async with bench(keep=10) as run:
+        client, _ = await run.client(post(b"x" * 50))
+        reader, writer = await run.upstream()
+        assert b"\r\nExpect: 100-continue\r\n" in await head(reader)
+        writer.write(REJECTED)
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert await reader.readexactly(50) == b"x" * 50
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_an_upstream_that_never_says_100_gets_the_content_all_the_same() -> None:
+    async with bench(keep=10, expect_timeout=0.05) as run:
+        await run.client(post(b"x" * 50, b"Expect: 100-continue"))
+        reader, _ = await run.upstream()
+        await head(reader)
+        assert await reader.readexactly(50) == b"x" * 50
+
+
+async def test_an_upstream_that_takes_no_content_is_a_504() -> None:
+    async with bench(keep=10, pool_limits=PoolLimits(write_timeout=0.1)) as run:
+        client, sender = await run.client(b"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        _, writer = await run.upstream()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        sender.write((b"100000\r\n" + b"x" * 0x100000 + b"\r\n") * 16)
+        assert (await head(client)).startswith(b"HTTP/1.1 504 ")
+
+
+async def test_a_request_that_would_wait_with_more_content_than_all_may_hold_is_refused_at_once() -> None:
+    async with bench(keeping=Keeping(memory=1000, limit=1000, total=1500)) as run:
+        await run.client(post(b"x" * 1000))
+        first, _ = await run.upstream()
+        await head(first)
+        run.session.current = None
+        client, _ = await run.client(post(b"y" * 1000))
+        answer = await head(client)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in answer
+        assert run.session.asked == []
+        await run.client(post(b"z" * 400))
+        second, _ = await run.upstream()
+        await head(second)
+        assert run.forwarder.spool.used == 1400
+
+
+@pytest.mark.parametrize(("method", "times"), [("GET", 2), ("PUT", 2), ("POST", 1)])
+async def test_a_kept_connection_that_breaks_is_tried_again_only_where_the_method_allows(
+    method: str, times: int
+) -> None:
+    async with bench(keep=10) as run:
+        client, sender = await run.client(GET)
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(OK)
+        await head(client)
+        await client.readexactly(2)
+        content = b"c" * 50 if method != "GET" else b""  # streamed, not kept as a whole
+        lines = b"Transfer-Encoding: chunked\r\n\r\n32\r\n" + content + b"\r\n0\r\n\r\n" if content else b"\r\n"
+        sender.write(method.encode() + b" / HTTP/1.1\r\nHost: h\r\n" + lines)
+        await head(reader)
+        writer.close()
+        if times == 2 and method == "GET":
+            reader, writer = await run.upstream()
+            await head(reader)
+            writer.write(OK)
+            assert (await head(client)).startswith(b"HTTP/1.1 200 ")
+        elif times == 1:
+            assert (await head(client)).startswith(b"HTTP/1.1 502 ")
+            assert run.peer.count == 1
+
+
+async def test_interim_answers_are_passed_on_and_filtered_and_not_to_http_1_0() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nReauth-Signal: logout\r\n\r\n"
+    async with bench() as run:
+        client, _ = await run.client(GET)
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" + hints)
+        assert await head(client) == b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+        old, _ = await run.client(b"GET / HTTP/1.0\r\n\r\n")
+        await head(reader)
+        writer.write(hints + OK)
+        assert (await head(old)).startswith(b"HTTP/1.1 200 OK\r\n")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from typing import Literal
 
 import pytest
 
@@ -151,3 +152,63 @@ async def test_a_switch_to_another_protocol_than_asked_for_is_malformed() -> Non
         await head(reader)
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
         assert (await head(client)).startswith(b"HTTP/1.1 502 ")
+
+
+async def test_a_tunnel_without_a_byte_is_ended_in_time_and_one_with_a_byte_now_and_then_is_not() -> None:
+    async with bench(idle_timeout=0.2) as run:
+        client, _, reader, _ = await tunnel(run)
+        busy_client, busy_sender, busy_reader, busy_writer = await tunnel(run)
+        ended = asyncio.create_task(client.read())
+        while not ended.done():
+            busy_sender.write(b"x")
+            assert await busy_reader.readexactly(1) == b"x"
+            await asyncio.wait([ended], timeout=0.02)
+        assert ended.result() == b""
+        assert await reader.read() == b""
+        busy_writer.write(b"still here")
+        assert await busy_client.readexactly(10) == b"still here"
+
+
+@pytest.mark.parametrize("on_logout", ["keep", "close"])
+async def test_what_happens_to_tunnels_when_the_session_ends_is_a_choice(on_logout: Literal["keep", "close"]) -> None:
+    async with bench(idle_timeout=0.2, on_logout=on_logout) as run:
+        client, _, reader, writer = await tunnel(run)
+        run.session.logouts += 1
+        if on_logout == "close":
+            async with asyncio.timeout(5):
+                assert await client.read() == b""
+                assert await reader.read() == b""
+            after, _, _, after_writer = await tunnel(run)  # of the next session
+            after_writer.write(b"hello")
+            assert await after.readexactly(5) == b"hello"
+        else:
+            for _ in range(10):
+                writer.write(b"x")
+                assert await client.readexactly(1) == b"x"
+                await asyncio.sleep(0.02)
+
+
+async def test_tunnels_are_ended_in_order_when_the_time_to_drain_is_over() -> None:
+    async with bench() as run:
+        client, _, reader, writer = await tunnel(run)
+        writer.write(b"last words")
+        assert await client.readexactly(4) == b"last"
+        draining = asyncio.create_task(run.front.drained())
+        done, _ = await asyncio.wait([draining], timeout=0.2)
+        assert not done, "a tunnel may go on until then"
+        run.forwarder.tunnels.end_all()
+        async with asyncio.timeout(5):
+            assert await client.read() == b" words"
+            assert await reader.read() == b""
+            await draining
+
+
+async def test_a_client_that_sends_early_and_much_is_held_back_until_there_is_a_tunnel() -> None:
+    async with bench() as run:
+        client, sender = await run.client(UPGRADE)
+        sender.write(b"e" * 4_000_000)
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(SWITCHED)
+        await head(client)
+        assert await reader.readexactly(4_000_000) == b"e" * 4_000_000
