@@ -137,6 +137,7 @@ class InternalError(Refusal):
 
 class TransferCodingUnsupported(Refusal):
     code, status, title = "transfer_coding_unsupported", 501, "Transfer coding not supported"
+    proxy_error = "proxy_internal_response"
     closes = True
 
 
@@ -189,5 +190,5 @@ class UpstreamTimeout(Refusal):
 
 class VersionNotSupported(Refusal):
     code, status, title = "version_not_supported", 505, "HTTP version not supported"
-    proxy_error = "http_protocol_error"
+    proxy_error = "proxy_internal_response"
     closes = True

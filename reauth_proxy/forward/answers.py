@@ -14,12 +14,16 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from reauth_proxy.errors import LoggedOut, Refusal
+from reauth_proxy.errors import LoggedOut, MethodNotSupported, Refusal
 
 #: Appended to a 401 whose request could not be sent again: the token is new now, the client may repeat it.
 RESEND: Final = b"Reauth-Signal: resend\r\n"
 #: The interim answer to `Expect: 100-continue` (RFC 9110 section 15.2.1).
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+#: What a 405 has to name (RFC 9110 section 15.5.6): the methods that are passed on, of those that everybody knows.
+ALLOWED: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+#: Where this Python's own phrase is older than RFC 9110.
+_PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 def _quoted(text: str) -> str:
@@ -95,9 +99,18 @@ def fields(refusal: Refusal, *, as_page: bool = False) -> list[tuple[str, str]]:
     found.append(("Proxy-Status", f"reauth-proxy; error={refusal.proxy_error}; details={_quoted(refusal.detail)}"))
     if refusal.retry_after is not None:
         found.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after)))))
+    if isinstance(refusal, MethodNotSupported):
+        found.append(("Allow", ALLOWED))
     found.append(("Cache-Control", "no-store"))
     found += _PAGE_FIELDS if as_page else [("Content-Type", "application/problem+json")]
     return found
+
+
+def end_of_the_road(*, keep_alive: bool, date: float | None = None) -> bytes:
+    """Return the answer to an OPTIONS that may make no more hops (RFC 9110 section 7.6.2)."""
+    lines = ["HTTP/1.1 204 No Content", f"Allow: {ALLOWED}", f"Date: {formatdate(date, usegmt=True)}"]
+    lines += [] if keep_alive else ["Connection: close"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 
 def render(
@@ -112,7 +125,7 @@ def render(
         date: epoch seconds for the Date field, or None for now.
     """
     body = page(refusal) if as_page else content(refusal)
-    lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"]
+    lines = [f"HTTP/1.1 {refusal.status} {_PHRASES.get(refusal.status, HTTPStatus(refusal.status).phrase)}"]
     lines += [f"{name}: {value}" for name, value in fields(refusal, as_page=as_page)]
     lines.append(f"Date: {formatdate(date, usegmt=True)}")
     lines.append(f"Content-Length: {len(body)}")

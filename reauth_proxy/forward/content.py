@@ -154,6 +154,8 @@ async def capture(
         ConnectionError, aiohttp's payload errors: the client left, or broke the framing, in the middle.
     """
     if chunked:
+        if longest and reader.total_bytes > longest:
+            raise too_large(longest)
         if not reader.is_eof() or not _fits(reader.total_bytes, spool, longest):
             return Streamed(reader, None, spool, longest)
         return Kept(reader.read_nowait(), chunked=True, spool=spool)

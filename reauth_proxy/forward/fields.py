@@ -90,6 +90,7 @@ class RequestFields:
         host: the client's Host.
         request_id: the client's X-Request-Id.
         length: its Content-Length; `coding`: its Transfer-Encoding; `expect`: its Expect; `upgrade`: its Upgrade.
+        close: its Connection says so, whatever else it says.
     """
 
     lines: list[bytes]
@@ -99,6 +100,7 @@ class RequestFields:
     coding: bytes | None = None
     expect: bytes | None = None
     upgrade: bytes | None = None
+    close: bool = False
 
 
 class RequestRules:
@@ -151,6 +153,9 @@ class RequestRules:
             elif kind == CONNECTION:
                 if value not in (b"keep-alive", b"close"):
                     named = _names(value) if named is None else named | _names(value)
+                    found.close = found.close or b"close" in named
+                elif value == b"close":
+                    found.close = True
             elif kind == REQUEST_ID:
                 found.request_id = value
             elif kind == CODING:

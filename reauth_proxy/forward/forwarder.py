@@ -170,6 +170,8 @@ class Forwarder:
         plan = trip.plan
         client = ClientRequest(request, plan.request_rules, plan.limits.header_fields)
         trip.id = self._request_id(client.given_id)
+        if client.hops == 0:
+            return self._end_of_the_road(request, trip, client)
         content = trip.content = await self._capture(request, client, plan)
         session = plan.route.session
         token = session.usable()
@@ -187,6 +189,14 @@ class Forwarder:
             return await self._tunnel(request, trip, response, lines)
         keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
         trip.size, keep_alive = await relay(request, response, lines, keep_alive=keep_alive)
+        plan.route.finished(response)
+        return OPEN if keep_alive else CLOSED
+
+    def _end_of_the_road(self, request: web.BaseRequest, trip: Trip, client: ClientRequest) -> Sent:
+        """Answer an OPTIONS that must not be passed on (RFC 9110 section 7.6.2)."""
+        trip.status, trip.outcome = 204, "answered"
+        keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
+        write(request, answers.end_of_the_road(keep_alive=keep_alive))
         return OPEN if keep_alive else CLOSED
 
     async def _capture(self, request: web.BaseRequest, client: ClientRequest, plan: Plan) -> Content:
@@ -317,7 +327,7 @@ class Forwarder:
             refusal,
             head=request.method == "HEAD",
             keep_alive=keep_alive,
-            as_page=answers.wants_page(request.headers.get("Accept")),
+            as_page=answers.wants_page(", ".join(request.headers.getall("Accept", []))),
         )
         try:
             write(request, answer)

@@ -28,7 +28,7 @@ def check_host(host: bytes) -> None:
         BadRequest: it has userinfo, a bad port, or characters that none has.
     """
     match = _HOST.fullmatch(host)
-    if match is None or int(match["port"] or 0) > 65_535:
+    if match is None or host[:1] in (b"", b":") or int(match["port"] or 0) > 65_535:
         raise BadRequest("The Host field is not valid.")
 
 
@@ -52,6 +52,26 @@ def expects_continue(expect: bytes) -> bool:
     if members - {b"100-continue"}:
         raise ExpectationFailed("The only expectation that can be met is 100-continue.")
     return bool(members)
+
+
+def max_forwards(lines: list[bytes]) -> int | None:
+    """Count an OPTIONS request's Max-Forwards down, in place; return what it was (RFC 9110 section 7.6.2).
+
+    Args:
+        lines: the request's field lines.
+
+    Raises:
+        BadRequest: it is not a number, or there are several.
+    """
+    found = [index for index, line in enumerate(lines) if line[:13].lower() == b"max-forwards:"]
+    if not found:
+        return None
+    name, _, value = lines[found[0]].partition(b":")
+    value = value.strip()
+    if len(found) > 1 or not value.isdigit() or len(value) > 9:
+        raise BadRequest("Max-Forwards is not a number.")
+    lines[found[0]] = b"%b: %d\r\n" % (name, max(0, int(value) - 1))
+    return int(value)
 
 
 def origin_form(target: bytes, host: bytes | None) -> bytes:

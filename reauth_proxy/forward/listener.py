@@ -23,6 +23,7 @@ from reauth_proxy.errors import (
     Refusal,
     RequestTimeout,
     TooManyConnections,
+    VersionNotSupported,
 )
 from reauth_proxy.forward import answers
 from reauth_proxy.forward.limits import Limits
@@ -82,21 +83,35 @@ class FrontConnection(RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
-            return
-        incoming = self._incoming
-        receiving = incoming is not None and not incoming.is_eof()
+        """Give the parser one header section at a time: what is wrong with one must not take those before with it."""
+        start = 0
+        while not self._refused:
+            incoming = self._incoming
+            receiving = incoming is not None and not incoming.is_eof()
+            end = len(data)
+            if not (receiving or self._upgraded or self._buffer_paused):
+                head_end = data.find(b"\r\n\r\n", start) + 4
+                if head_end > 3:
+                    end = head_end
+            self._feed(data[start:end] if end - start < len(data) else data, incoming if receiving else None)
+            if end == len(data):
+                break
+            start = end
+
+    def _feed(self, data: bytes, receiving: StreamReader | None) -> None:
         before = self._request_count
         super().data_received(data)
         arrived = self._request_count - before
         if arrived:
-            self._incoming = self._messages[-1][1]
+            message, self._incoming = self._messages[-1]
+            if receiving is not None and isinstance(message, _ErrInfo) and not receiving.is_eof():
+                # aiohttp's C parser queues the error behind the request that waits for its content, and does not tell it.
+                self._refused = True
+                receiving.set_exception(BadRequest("The content's framing is not valid."))
             if self._head_size + len(data) > self.limits.header_bytes:
                 self._measure_heads(arrived)
             self._head_size = 0
-            if self._incoming is EMPTY_PAYLOAD and not self._upgraded and not data.endswith(b"\r\n\r\n"):
-                self._part_of_a_head(data[data.rfind(b"\r\n\r\n") + 4 :])
-        elif not receiving and not self._upgraded:
+        elif receiving is None and not self._upgraded:
             self._part_of_a_head(data)
 
     def pause_writing(self) -> None:
@@ -218,6 +233,8 @@ def refusal_for(error: BaseException | None) -> Refusal:
     if isinstance(error, HttpProcessingError):
         if "Too many headers" in error.message:
             return FieldsTooLarge("There are more fields than `limits.header_fields` allows.")
+        if "Invalid HTTP version" in error.message:
+            return VersionNotSupported("Only HTTP/1.1 and HTTP/1.0 are supported.")
         return BadRequest("This is not a valid HTTP/1.1 request.")
     return InternalError("The proxy failed; its log says why.")
 

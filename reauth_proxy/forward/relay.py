@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
@@ -145,6 +146,11 @@ async def relay(
         raise
 
 
+def _date() -> bytes:
+    """Return the Date field of an answer that has none (RFC 9110 section 6.6.1)."""
+    return f"Date: {formatdate(usegmt=True)}\r\n".encode()
+
+
 async def _relay(
     request: web.BaseRequest, response: Response, lines: list[bytes], *, keep_alive: bool
 ) -> tuple[int, bool]:
@@ -154,6 +160,8 @@ async def _relay(
         chunked = keep_alive = False  # the content ends with the connection
     if chunked:
         lines.append(_CHUNKED)
+    if not response.dated:
+        lines.append(_date())
     if not keep_alive:
         lines.append(_CLOSE)
     elif old_client:

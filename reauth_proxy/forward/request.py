@@ -43,6 +43,7 @@ class ClientRequest:
         websocket: the client asks for a WebSocket (RFC 6455 section 4.1); any other Upgrade is dropped.
         old: the client speaks HTTP/1.0.
         keep_alive: the client's connection may stay open afterwards.
+        hops: how many more an OPTIONS may make (RFC 9110 section 7.6.2); 0: it ends here.
         id: the client's X-Request-Id where it is a sane one; the caller makes one otherwise.
     """
 
@@ -51,6 +52,7 @@ class ClientRequest:
         "chunked",
         "expects",
         "given_id",
+        "hops",
         "keep_alive",
         "length",
         "method",
@@ -91,12 +93,14 @@ class ClientRequest:
         elif found.length is not None:
             self.length = int(found.length)
         self.expects = found.expect is not None and not old and framing.expects_continue(found.expect)
-        self.keep_alive = not message.should_close
+        self.keep_alive = not (message.should_close or found.close)
+        self.hops = framing.max_forwards(lines) if self.method == "OPTIONS" else None
         self.given_id = found.request_id
         self.websocket = (
             found.upgrade is not None
             and message.upgrade
             and self.method == "GET"
+            and not old
             and found.upgrade.lower() == b"websocket"
             and self.length is None
             and not self.chunked

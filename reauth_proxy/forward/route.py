@@ -31,6 +31,7 @@ class Response:
     Attributes:
         body: content that is already here.
         connection: what the rest comes from; None where `body` is all.
+        dated: it has a Date.
     """
 
     status: int
@@ -40,6 +41,7 @@ class Response:
     bodiless: bool
     body: bytes
     connection: Connection | None
+    dated: bool = True
 
 
 @dataclass(slots=True)
@@ -135,11 +137,17 @@ class Route:
             connection.bodiless,
             connection.take_body() if connection.complete else b"",
             connection,
+            connection.dated,
         )
         if connection.complete:
-            response.connection = None
-            self.pool.release(connection)
+            self.finished(response)
         return response
+
+    def finished(self, response: Response) -> None:
+        """All of an answer has been received: its connection may carry another exchange."""
+        if response.connection is not None:
+            self.pool.release(response.connection)
+            response.connection = None
 
     def rejects(self, response: Response) -> bool:
         """Tell whether an answer means that the token was rejected."""

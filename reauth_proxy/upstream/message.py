@@ -30,6 +30,7 @@ class ResponseMessage:
         length: its Content-Length, or None; `bodiless`: it has no content whatever its fields say.
         complete: every byte of the message has been received.
         reusable: the connection may carry another exchange after this one.
+        dated: it has a Date.
         continued: the upstream said 100 Continue.
         switched: it said 101, and from now on bytes are WebSocket's.
     """
@@ -42,10 +43,12 @@ class ResponseMessage:
         "_informational",
         "_interim",
         "_parser",
+        "_trailers",
         "_until_close",
         "bodiless",
         "complete",
         "continued",
+        "dated",
         "fields",
         "head_done",
         "length",
@@ -77,7 +80,9 @@ class ResponseMessage:
         self._expect_none = expect_none
         self._asked_to_switch = switch
         self._informational = 0
+        self._trailers = 0
         self._until_close = False
+        self.dated = False
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -89,8 +94,12 @@ class ResponseMessage:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-        if len(self.fields) > MAX_HEAD_FIELDS:
+        if self.head_done:
+            # A trailer: never merged into the header section (RFC 9110 section 6.5.1), and dropped here.
+            self._trailers += 1
+        else:
+            self.fields.append((name, value))
+        if len(self.fields) > MAX_HEAD_FIELDS or self._trailers > MAX_HEAD_FIELDS:
             raise httptools.HttpParserError("too many fields")
 
     def on_headers_complete(self) -> None:
@@ -112,6 +121,8 @@ class ResponseMessage:
             size = len(name)
             if size == 14 and name.lower() == b"content-length":
                 self.length = int(value)
+            elif size == 4 and name.lower() == b"date":
+                self.dated = True
             elif size == 17 and name.lower() == b"transfer-encoding":
                 coding = value if coding is None else coding + b"," + value
         if self._expect_none or status in (204, 304):

@@ -212,24 +212,26 @@ async def test_chunked_content_beyond_the_limit_is_refused_when_it_gets_there() 
 
 
 async def test_a_client_that_takes_nothing_is_cut_and_one_that_takes_a_little_is_not() -> None:
-    async with bench(limits=Limits(write_timeout=0.3)) as run:
-        size = 32 * 1024 * 1024
-        _, stalled_sender = await run.client(GET)
-        slow, slow_sender = await run.client(GET)
-        stalled_sender.transport.pause_reading()  # type: ignore[attr-defined]
-        ends = [await run.upstream() for _ in range(2)]
-        sending = []
-        for reader, writer in ends:
-            await head(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
-            sending.append(asyncio.create_task(writer.drain()))
-        await head(slow)
-        while len(run.log) == 0:
-            await asyncio.wait_for(slow.readexactly(200_000), 5)
-            await asyncio.sleep(0.02)
-        assert run.log[0]["outcome"] == "aborted"
-        assert not slow.at_eof()
-        slow_sender.close()
+    loop = asyncio.get_running_loop()
+    size = 32 * 1024 * 1024
+    with socket.socket() as stalled, socket.socket() as slow:
+        async with bench(limits=Limits(write_timeout=0.3)) as run:
+            sending = []
+            for raw in (stalled, slow):
+                raw.setblocking(False)
+                await loop.sock_connect(raw, ("127.0.0.1", run.port))
+                await loop.sock_sendall(raw, GET)
+                reader, writer = await run.upstream()
+                await head(reader)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+                sending.append(asyncio.create_task(writer.drain()))
+            taken = 0
+            while not run.log:
+                taken += len(await asyncio.wait_for(loop.sock_recv(slow, 100_000), 5))
+                await asyncio.sleep(0.02)
+            assert [line["outcome"] for line in run.log] == ["aborted"]
+            assert taken < size
+            assert await loop.sock_recv(slow, 1), "the slow one goes on"
         await asyncio.gather(*sending, return_exceptions=True)
 
 

@@ -257,12 +257,14 @@ async def test_an_upstream_may_be_behind_a_unix_socket(tmp_path: Path) -> None:
     server = await asyncio.start_unix_server(lambda _, writer: accepted.put_nowait(writer), path)
     pool = Pool(Origin("localhost", 80, path=path), PoolLimits())
     connection = await pool.acquire()
-    (await accepted.get()).write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    writer = await accepted.get()
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     connection.begin(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", head=False)
     await connection.response()
     assert connection.status == 200
     assert repr(pool).startswith(f"<Pool unix:{path} ")
     pool.close()
+    writer.close()
     server.close()
     with pytest.raises(UpstreamUnreachable):
         await Pool(Origin("localhost", 80, path=f"{path}-not-there"), PoolLimits()).acquire()

@@ -1,0 +1,150 @@
+"""SIGHUP: what changed takes effect without dropping a connection; what cannot be used changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+from tests.fakes.authorization import FakeAuthorizationServer, authorization_server
+from tests.fakes.client import connect, fetch
+from tests.fakes.daemon import DaemonProcess, config, daemon_process, running_daemon
+from tests.fakes.upstream import FakeUpstream, upstream_server
+
+
+async def reloaded(daemon: DaemonProcess, number: int = 1) -> dict[str, object]:
+    """Hang up on it, and return what it says."""
+    daemon.signal(signal.SIGHUP)
+    return await daemon.logged("config.reloaded", number)
+
+
+async def test_requests_go_to_the_new_upstream_and_those_under_way_end_at_the_old(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with (
+        upstream_server(authorization) as other,
+        daemon_process(tmp_path, authorization, upstream) as daemon,
+        await connect(daemon.url) as kept,
+        await connect(daemon.url) as busy,
+    ):
+        await kept.request("/before")
+        assert (await kept.answer()).status == 200
+        upstream.hold()
+        await busy.request("/held")
+        await upstream.arrived(2)
+        daemon.write_config(upstream=other.url, headers={"request": {"set": {"X-New": "1"}}})
+        told = await reloaded(daemon)
+        assert told["changed"] == ["upstream", "headers"]
+        assert told["needs_restart"] == []
+        await kept.request("/after")
+        assert (await kept.answer()).status == 200, "the client's connection is the one it had"
+        assert [received.values("x-new") for received in other.seen("/after")] == [["1"]]
+        upstream.release()
+        assert (await busy.answer()).status == 200
+        await upstream.closed(upstream.accepted)
+        assert upstream.open == 0, "connections to the old upstream are kept no longer"
+    assert authorization.count == 1
+
+
+async def test_the_daemon_listens_elsewhere_and_connections_stay(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon, await connect(daemon.url) as kept:
+        await kept.request()
+        await kept.answer()
+        path = tmp_path / "proxy.sock"
+        daemon.write_config(listen=f"unix:{path}")
+        await reloaded(daemon)
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        await kept.request()
+        assert (await kept.answer()).status == 200
+        try:
+            (await connect(daemon.url)).close()
+            raise AssertionError("it listens at the old address still")
+        except OSError:
+            pass
+        daemon.write_config(listen=f"127.0.0.1:{authorization.port}")  # taken
+        daemon.signal(signal.SIGHUP)
+        rejected = await daemon.logged("config.rejected")
+        assert "cannot listen on" in str(rejected["problems"])
+        await kept.request()
+        assert (await kept.answer()).status == 200
+        daemon.signal(signal.SIGTERM)
+        kept.close()
+        assert await daemon.ended() == 0
+        assert not path.exists()
+
+
+async def test_limits_hold_at_once_for_connections_that_there_are(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon, await connect(daemon.url) as kept:
+        await kept.request()
+        await kept.answer()
+        daemon.write_config(limits={"content": 10, "header_fields": 20}, replay={"memory": "1KiB"})
+        await reloaded(daemon)
+        await kept.request("/upload", method="POST", content=b"x" * 11)
+        answer = await kept.answer()
+        assert (answer.status, json.loads(answer.content)["code"]) == (413, "content_too_large")
+
+
+async def test_a_new_client_secret_and_policy_are_used_by_the_next_refresh(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    secret = tmp_path / "client-secret"
+    secret.write_text("CANARY-old")
+    endpoint = {"client_auth": "client_secret_post", "client_secret": {"file": str(secret)}}
+    settings = {"credential": {"token_endpoint": endpoint}, "refresh": {"min_interval": 0}}
+    async with daemon_process(tmp_path, authorization, upstream, **settings) as daemon:
+        await fetch(daemon.url)
+        secret.write_text("CANARY-new")
+        assert (await reloaded(daemon))["changed"] == ["credential"]
+        authorization.revoke_access()
+        assert (await fetch(daemon.url)).status == 200
+    assert [call.form["client_secret"] for call in authorization.calls] == ["CANARY-old", "CANARY-new"]
+
+
+async def test_a_refresh_under_way_ends_with_the_endpoint_that_it_began_with(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream) as daemon:
+        authorization.hold()
+        asking = asyncio.create_task(fetch(daemon.url))
+        await authorization.arrived(1)
+        await daemon.reload(config(authorization, upstream, refresh={"background": False, "timeout": "20s"}))
+        authorization.release()
+        assert (await asking).status == 200
+    assert authorization.count == 1
+
+
+async def test_where_the_session_is_kept_needs_a_restart_and_the_rest_takes_effect(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with (
+        authorization_server() as another,
+        daemon_process(tmp_path, authorization, upstream) as daemon,
+    ):
+        await fetch(daemon.url)
+        daemon.write_config(store={"type": "file", "path": str(tmp_path / "elsewhere.json")}, log={"level": "info"})
+        told = await reloaded(daemon)
+        assert (told["needs_restart"], told["changed"]) == (["store"], ["log"])
+        daemon.write_config(store=None, credential={"token_endpoint": {"url": another.url}})
+        assert (await reloaded(daemon, 2))["needs_restart"] == ["store", "credential"]
+        assert (await fetch(daemon.url)).status == 200
+    assert another.count == 0
+
+
+async def test_a_file_that_the_configuration_names_and_that_cannot_be_read_changes_nothing(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.write_text("no certificate")
+    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+        daemon.write_config(tls={"ca_file": str(certificates)}, limits={"content": 10})
+        daemon.signal(signal.SIGHUP)
+        assert "tls.ca_file" in str((await daemon.logged("config.rejected"))["problems"])
+        assert (await fetch(daemon.url, method="POST", content=b"x" * 11)).status == 200
