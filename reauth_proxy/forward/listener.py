@@ -105,7 +105,7 @@ class FrontConnection(RequestHandler):
         if arrived:
             message, self._incoming = self._messages[-1]
             if receiving is not None and isinstance(message, _ErrInfo) and not receiving.is_eof():
-                # aiohttp's C parser queues the error behind the request that waits for its content, and does not tell it.
+                # aiohttp queues the error behind the request that waits for its content, and leaves that waiting.
                 self._refused = True
                 receiving.set_exception(BadRequest("The content's framing is not valid."))
             if self._head_size + len(data) > self.limits.header_bytes:

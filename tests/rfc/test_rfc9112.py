@@ -466,7 +466,7 @@ async def test_9112_6_3_bytes_after_an_answer_are_never_part_of_the_next_one(wir
         b"5;a=b\r\nhello\r\n0;c\r\n\r\n",
         b'5;a="b;c"\r\nhello\r\n0\r\n\r\n',
         b"5\r\nhello\r\n0\r\nX-Trailer: 1\r\n\r\n",
-        b"5\r\nhello\r\n0\r\nX-Trailer: 1\r\nHost: x\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nX-Trailer: 1\r\nX-Other: 2\r\n\r\n",
     ],
 )
 async def test_9112_7_1_chunks_are_decoded_and_what_is_not_content_ends_here(wire: Wire, content: bytes) -> None:
