@@ -187,23 +187,19 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
             if self._error is not None:
                 raise self._error
             await self._progress()
+        return self.take_body()
+
+    def take_body(self) -> bytes:
+        """Return the content received so far without waiting, and let more come."""
         body = self._body
-        data = body[0] if len(body) == 1 else b"".join(body)
+        if not body:
+            return b""
         self._body = []
         self._body_size = 0
         if self.reading_paused:
             self.reading_paused = False
             if self.transport is not None and not self._closing:
                 self.transport.resume_reading()
-        return data
-
-    def take_body(self) -> bytes:
-        """Return the content received so far without waiting."""
-        body = self._body
-        if not body:
-            return b""
-        self._body = []
-        self._body_size = 0
         return body[0] if len(body) == 1 else b"".join(body)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout
 from reauth_proxy.upstream.connection import Connection, ConnectionBroken
 from reauth_proxy.upstream.dial import Origin, dial
+from tests.fakes.arrivals import until
 from tests.upstream.peers import RawPeer, raw_peer
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -216,3 +217,16 @@ async def test_close_lets_go_of_whoever_waits(pair: Pair) -> None:
     pair.connection.fail(ConnectionBroken("Gone.", stale=True))
     with pytest.raises(ConnectionBroken):
         await waiting
+
+
+async def test_content_taken_without_waiting_lets_more_come(pair: Pair) -> None:
+    pair.connection.begin(GET, head=False)
+    size = 4_000_000
+    pair.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+    await pair.connection.response()
+    await until(lambda: pair.connection.reading_paused)
+    taken = len(pair.connection.take_body())
+    async with asyncio.timeout(5):
+        while data := await pair.connection.read():
+            taken += len(data)
+    assert taken == size
