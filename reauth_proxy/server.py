@@ -91,7 +91,7 @@ class Daemon:
     def _plan(self, config: Config, tls: ssl.SSLContext) -> Plan:
         """Return what the forwarder goes by, with as many connections as the system allows files."""
         plan = assemble.plan(assemble.affordable(config, file_limit()), self.session, tls)
-        if plan.limits.connections < config.limits.connections:
+        if plan.limits.connections < config.limits.connections * 0.9:
             log.warning(
                 "limits.lowered",
                 connections=plan.limits.connections,
