@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from reauth_proxy.assemble import affordable
 from reauth_proxy.config.address import Listen, parse_url
 from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
 from reauth_proxy.config.kinds import mentions
@@ -397,3 +398,51 @@ def test_placeholders_are_found_wherever_they_are() -> None:
     assert mentions({"a": [1, {"b": "x{refresh_token}"}]}, "refresh_token")
     assert mentions({"a": Secret("{access_token}")}, "refresh_token", "access_token")
     assert not mentions({"{refresh_token}": ["refresh_token", None, 5]}, "refresh_token")
+
+
+def test_an_upstream_may_be_a_unix_socket() -> None:
+    upstream = read("upstream: unix:/run/api.sock\n" + CREDENTIAL).upstream
+    assert (upstream.socket, upstream.authority, upstream.path, str(upstream)) == (
+        "/run/api.sock",
+        "localhost",
+        "",
+        "unix:/run/api.sock",
+    )
+    (told,) = problems("upstream: unix:api.sock\n" + CREDENTIAL)
+    assert told.startswith("1: upstream: expected unix: and an absolute path")
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream", "circle"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080", True),
+        ("127.0.0.1:8080", "http://localhost:8080/api", True),
+        ("localhost:8080", "http://127.0.0.1:8080", True),
+        ("unix:/run/a.sock", "unix:/run/a.sock", True),
+        ("127.0.0.1:8080", "http://127.0.0.1:8081", False),
+        ("127.0.0.1:8080", "http://127.0.0.2:8080", False),
+        ("127.0.0.1:8080", "https://api.example.com:8080", False),
+        ("127.0.0.1:0", "http://127.0.0.1:80", False),
+        ("unix:/run/a.sock", "unix:/run/b.sock", False),
+    ],
+)
+def test_an_upstream_that_is_the_proxy_itself_is_refused(listen: str, upstream: str, circle: bool) -> None:
+    text = f"listen: {listen}\nupstream: {upstream}\n" + CREDENTIAL
+    if circle:
+        assert "where the proxy itself listens" in problems(text)[0]
+    else:
+        assert str(read(text).upstream) == upstream
+
+
+@pytest.mark.parametrize("size", ["1023", "2MiB", "0"])
+def test_the_size_of_a_header_section_has_bounds(size: str) -> None:
+    (told,) = problems(LEAST + f"limits: {{header_bytes: {size}}}\n")
+    assert told.startswith("3: limits.header_bytes: expected a size from 1KiB to 1MiB")
+
+
+def test_there_are_never_more_connections_than_files_that_may_be_open() -> None:
+    config = read(LEAST + "replay: {files: 10}\nlimits: {connections: 500, upstream_connections: 50}\n")
+    assert affordable(config, 1024) is config
+    limits = affordable(config, 300).limits
+    assert (limits.connections, limits.upstream_connections) == (113, 50)
+    assert affordable(config, 10).limits.connections == 8
