@@ -16,7 +16,7 @@ from aiohttp import web
 from reauth_proxy.errors import BadRequest, InternalError, Refusal, TooManyParked
 from reauth_proxy.forward import answers
 from reauth_proxy.forward.content import EMPTY, Content, Kept, Streamed, capture
-from reauth_proxy.forward.listener import front_of
+from reauth_proxy.forward.front import front_of
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.relay import CLOSED, LINGERING, OPEN, ClientGone, CutOff, Sent, interim_head, relay, write
 from reauth_proxy.forward.request import ClientRequest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
-from reauth_proxy.forward.listener import FrontConnection
+from reauth_proxy.forward.front import FrontConnection
 from reauth_proxy.forward.route import Route
 from reauth_proxy.upstream.connection import Connection
 

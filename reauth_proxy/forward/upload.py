@@ -9,7 +9,7 @@ from aiohttp import web
 from reauth_proxy.errors import BadRequest, Refusal
 from reauth_proxy.forward import answers
 from reauth_proxy.forward.content import Streamed
-from reauth_proxy.forward.listener import front_of
+from reauth_proxy.forward.front import front_of
 from reauth_proxy.forward.relay import ClientGone, write
 from reauth_proxy.forward.route import IDEMPOTENT, Response, Route
 from reauth_proxy.upstream.connection import Connection, ConnectionBroken
