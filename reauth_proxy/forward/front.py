@@ -1,7 +1,7 @@
 """A client's connection: aiohttp's, with the bounds on clients that it lacks, and our own answers.
 
 aiohttp bounds a line and counts fields. Here are: the size and the deadline of a whole header section, a least rate for
-content, and an end for clients that take nothing. None of it costs a timer per request: the listener's sweep looks at all
+content, and an end for clients that take nothing. None of it costs a timer per request: the listener looks at all
 connections about once a second.
 """
 
