@@ -8,17 +8,23 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import report
+from bench import origin, report, slow, sse, websocket
 from bench.load import SCENARIOS, Failed, Scenario, measure
 from bench.origin import CONTENT
 from bench.peers import PEERS
 from bench.report import Sample
-from bench.stage import Stage, lacking
+from bench.stage import Running, Stage, lacking
 from bench.storm import storm
 
 STORMS = (2_000, 10_000)
+#: What is not wrk's: by the word that chooses it.
+SPECIAL = ("websocket", "sse", "slow", "storm")
+
+#: One scenario's samples, by peer.
+Taken = dict[str, list[Sample | str]]
 
 
 def tell(text: str) -> None:
@@ -27,22 +33,66 @@ def tell(text: str) -> None:
         print(f"\r{text:<78}\r", end="", flush=True)
 
 
-def play(stage: Stage, scenario: Scenario, rounds: int, seconds: int) -> dict[str, list[Sample | str]]:
+def rounds_of(
+    stage: Stage, title: str, rounds: int, measured: Callable[[Running], Sample], *, tls: bool = False
+) -> Taken:
     """Measure every peer once, and then again; a failure is noted in the sample's place."""
-    taken: dict[str, list[Sample | str]] = {name: [] for name in stage.names if (name, scenario.tls) in stage.running}
+    taken: Taken = {name: [] for name in stage.names if (name, tls) in stage.running}
     for number in range(rounds):
         for name, samples in taken.items():
-            tell(f"{scenario.name}: round {number + 1} of {rounds}, {name}")
-            peer = stage.running[name, scenario.tls]
+            tell(f"{title}: round {number + 1} of {rounds}, {name}")
+            peer = stage.running[name, tls]
             try:
-                peer.check(scenario, CONTENT[scenario.path])
-                samples.append(measure(stage.root, scenario, peer.port, peer.pid, seconds))
+                samples.append(measured(peer))
             except Failed as error:
                 samples.append(str(error))
             finally:
                 peer.trim()
     tell("")
     return taken
+
+
+def play(stage: Stage, scenario: Scenario, rounds: int, seconds: int) -> Taken:
+    """Measure a scenario with wrk."""
+
+    def measured(peer: Running) -> Sample:
+        peer.check(scenario, CONTENT[scenario.path])
+        return measure(stage.root, scenario, peer.port, peer.pid, seconds)
+
+    return rounds_of(stage, scenario.name, rounds, measured, tls=scenario.tls)
+
+
+def tunnels(stage: Stage, rounds: int, seconds: int, samples: dict[str, Taken]) -> Iterator[list[str]]:
+    """Measure WebSocket tunnels."""
+    for count in websocket.TUNNELS:
+        title = f"websocket, {count:,} tunnels"
+        taken = rounds_of(stage, title, rounds, lambda peer, count=count: websocket.measure(peer, count, seconds))
+        samples[title] = {name: found for name, found in taken.items() if name in websocket.PEERS}
+        yield report.table(title, samples[title], unit="message", limits=websocket.LIMITS)
+
+
+def streams(stage: Stage, rounds: int, seconds: int, samples: dict[str, Taken]) -> Iterator[list[str]]:
+    """Measure event streams."""
+    title = f"sse, {sse.STREAMS} streams"
+    samples[title] = rounds_of(stage, title, rounds, lambda peer: sse.measure(peer, seconds))
+    lines = report.table(title, samples[title], unit="event")
+    good = [sample for sample in samples[title].get(report.OURS, ()) if isinstance(sample, Sample)]
+    if good:
+        p50 = report.median(good).p50
+        lines += [f"- a median of at most {sse.LIMIT:g} ms: {p50:.2f} ms, {report.verdict(p50, sse.LIMIT)}", ""]
+    yield lines
+
+
+def dribbles(stage: Stage) -> Iterator[list[str]]:
+    """Measure good requests beside slow clients; the proxy only: the peers have other limits, or none."""
+    tell("slow clients")
+    title = f"### slow clients, {slow.DRIBBLERS} that dribble fields and {slow.DRIBBLERS} that dribble content"
+    try:
+        lines = slow.slow(stage.running[report.OURS, False]).lines()
+    except Failed as error:
+        lines = [f"- **failed**: {error}"]
+    tell("")
+    yield [title, "", *lines, ""]
 
 
 def storms() -> list[str]:
@@ -58,18 +108,20 @@ def storms() -> list[str]:
     return ["### refresh storm", "", *lines, ""]
 
 
-def chosen(options: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[list[str], list[Scenario], bool]:
-    """Return the peers, the scenarios, and whether there is to be a storm."""
+def chosen(options: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[list[str], list[Scenario], list[str]]:
+    """Return the peers, wrk's scenarios, and the special ones."""
     names = options.peers.split(",") if options.peers else list(PEERS)
     if unknown := [name for name in names if name not in PEERS]:
         parser.error(f"no peer is called {unknown[0]!r}; there are: {', '.join(PEERS)}")
     if not options.scenarios:
-        return names, SCENARIOS, True
+        return names, SCENARIOS, list(SPECIAL)
     words = options.scenarios.split(",")
     for word in words:
-        if word != "storm" and not any(word in scenario.name for scenario in SCENARIOS):
-            parser.error(f"no scenario's name holds {word!r}; there are: {'; '.join(s.name for s in SCENARIOS)}; storm")
-    return names, [s for s in SCENARIOS if any(word in s.name for word in words)], "storm" in words
+        if word not in SPECIAL and not any(word in scenario.name for scenario in SCENARIOS):
+            there = "; ".join([*(scenario.name for scenario in SCENARIOS), *SPECIAL])
+            parser.error(f"no scenario's name holds {word!r}; there are: {there}")
+    wanted = [s for s in SCENARIOS if any(word in s.name for word in words if word not in SPECIAL)]
+    return names, wanted, [word for word in SPECIAL if word in words]
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -79,10 +131,36 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=int, default=3, help="whole seconds of load for each measurement (3)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 2 seconds")
     parser.add_argument("--peers", help="comma-separated, of: " + ", ".join(PEERS))
-    parser.add_argument("--scenarios", help="comma-separated words that names hold, or storm")
+    parser.add_argument("--scenarios", help="comma-separated words that names hold, or " + ", ".join(SPECIAL))
     parser.add_argument("--write", action="store_true", help="write bench/RESULTS.md")
     parser.add_argument("--json", type=Path, help="write every sample to this file")
     return parser
+
+
+def measured(
+    wanted: tuple[list[str], list[Scenario], list[str]], rounds: int, seconds: int, samples: dict[str, Taken]
+) -> Iterator[list[str]]:
+    """Run everything that was chosen; yield the report part by part."""
+    names, scenarios, special = wanted
+    if scenarios:
+        with Stage(names) as stage:
+            yield stage.notes()
+            for scenario in scenarios:
+                samples[scenario.name] = play(stage, scenario, rounds, seconds)
+                yield report.table(scenario.name, samples[scenario.name])
+    if "websocket" in special:
+        with Stage([name for name in names if name in websocket.PEERS], origin.echo, tls=False) as stage:
+            yield stage.notes()
+            yield from tunnels(stage, rounds, seconds, samples)
+    if "sse" in special:
+        with Stage(names, origin.echo, tls=False) as stage:
+            yield stage.notes()
+            yield from streams(stage, rounds, seconds, samples)
+    if "slow" in special:
+        with Stage([report.OURS], origin.echo, tls=False) as stage:
+            yield from dribbles(stage)
+    if "storm" in special:
+        yield storms()
 
 
 def main() -> None:
@@ -93,11 +171,11 @@ def main() -> None:
     rounds, seconds = (2, 2) if options.quick else (options.rounds, options.seconds)
     if min(rounds, seconds) < 1:
         parser.error("--rounds and --seconds are at least 1")
-    names, scenarios, stormy = chosen(options, parser)
+    names, scenarios, special = chosen(options, parser)
     if scenarios and (missing := lacking()):
         print("\n".join(missing), file=sys.stderr)
         scenarios = []
-        if not stormy:
+        if not special:
             sys.exit(1)
     lines = [
         "# Results",
@@ -107,23 +185,14 @@ def main() -> None:
         + ("the proxy on one core, load and origin on the other" if (os.cpu_count() or 1) > 1 else "all on one core"),
         "",
     ]
-    print("\n".join(lines))
-    samples: dict[str, dict[str, list[Sample | str]]] = {}
-    if scenarios:
-        with Stage(names) as stage:
-            notes = [f"- {name} {why}" for name, why in stage.missing.items()]
-            if notes:
-                lines += [*notes, ""]
-                print("\n".join([*notes, ""]))
-            for scenario in scenarios:
-                samples[scenario.name] = play(stage, scenario, rounds, seconds)
-                part = report.table(scenario.name, samples[scenario.name])
-                print("\n".join(part), flush=True)
-                lines += part
-    if stormy:
-        part = storms()
-        print("\n".join(part))
-        lines += part
+    print("\n".join(lines), flush=True)
+    samples: dict[str, Taken] = {}
+    told: set[str] = set()
+    for part in measured((names, scenarios, special), rounds, seconds, samples):
+        if part and "\n".join(part) not in told:  # what is missing is told once
+            told.add("\n".join(part))
+            print("\n".join(part), flush=True)
+            lines += part
     if options.write:
         (Path(__file__).parent / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
     if options.json:

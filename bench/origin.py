@@ -1,13 +1,19 @@
-"""What stands behind every peer: nginx with the answers of the scenarios, a certificate, and a token endpoint."""
+"""What stands behind every peer: nginx with the answers of the scenarios, a certificate, and a token endpoint.
+
+Where nginx cannot be it, echo.py is: tunnels, event streams.
+"""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
 import json
+import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+
+from bench.peers import find
 
 TOKEN = "bench-token"
 _SMALL = json.dumps({"id": 4711, "name": "a small answer", "items": [{"sku": f"A-{n}", "count": n} for n in range(8)]})
@@ -91,9 +97,10 @@ def certificate(root: Path) -> None:
     )
 
 
-def origin(root: Path, nginx: str, port: int, tls_port: int) -> list[str]:
+def files(root: Path, port: int, tls_port: int) -> list[str]:
     """Write what nginx needs to answer the scenarios, to those who bring the token; return how it is started."""
-    certificate(root)
+    nginx = find("nginx")
+    assert nginx is not None, "asked before"
     (root / "www").mkdir()
     for path, content in CONTENT.items():
         (root / "www" / path.removeprefix("/")).write_bytes(content)
@@ -108,6 +115,11 @@ def origin(root: Path, nginx: str, port: int, tls_port: int) -> list[str]:
         )
     )
     return [nginx, "-c", str(root / "nginx.conf"), "-p", str(root)]
+
+
+def echo(_root: Path, port: int, _tls_port: int) -> list[str]:
+    """Return how the origin of tunnels and streams is started; it speaks no TLS."""
+    return [sys.executable, "-m", "bench.echo", str(port)]
 
 
 def _quoted(value: str) -> str:

@@ -108,13 +108,15 @@ worker_processes 1; daemon off; pid {temp}/pid; error_log {temp}/error.log;
 events {{ worker_connections 8192; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600s; client_max_body_size 0;
+  map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
   client_body_temp_path {temp}/b; proxy_temp_path {temp}/p; fastcgi_temp_path {temp}/f; uwsgi_temp_path {temp}/u;
   scgi_temp_path {temp}/s;
   upstream origin {{ server 127.0.0.1:{site.origin_port}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{site.port} backlog=4096;
     location / {{
-      proxy_pass {"https" if site.tls else "http"}://origin; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_pass {"https" if site.tls else "http"}://origin; proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
       proxy_set_header Authorization "Bearer bench-token"; proxy_set_header X-Forwarded-For $remote_addr;
       client_body_buffer_size 64k; {tls if site.tls else ""}
     }}
@@ -145,6 +147,7 @@ static_resources:
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: bench
+          upgrade_configs: [{{upgrade_type: websocket}}]
           route_config:
             virtual_hosts:
             - name: all

@@ -7,13 +7,27 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
 def pinned(core: int) -> list[str]:
     """Return what starts a program on one core, where there are two."""
     return ["taskset", "-c", str(core)] if shutil.which("taskset") and (os.cpu_count() or 1) >= 2 else []
+
+
+@contextlib.contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Keep this process's main thread on one core meanwhile, where there are two."""
+    if not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def tree(pid: int) -> list[int]:

@@ -17,10 +17,6 @@ OURS = "reauth-proxy"
 #: The peers that all are compared with, and how much CPU time per request we may take of theirs on TARGETED scenarios.
 LIMITS = {"Envoy": 1.5, "Go ReverseProxy": 1.2, "plain aiohttp": 0.5}
 TARGETED = ("small JSON, 64 connections", "browser-like fields")
-HEADER = [
-    "| peer | CPU µs/request | of Envoy | of Go | of plain aiohttp | requests/s | p50 ms | p99 ms | peak RSS MB |",
-    "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-]
 
 
 @dataclass
@@ -50,13 +46,29 @@ def ratio(rounds: Rounds, name: str, other: str) -> float | None:
     return statistics.median(found) if found else None
 
 
+def verdict(found: float, limit: float) -> str:
+    """Return whether what was aimed at was met."""
+    return "met" if found <= limit else "**missed**"
+
+
 def _cell(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def table(scenario: str, rounds: Rounds) -> list[str]:
-    """Return the lines of one scenario's table, and below it what failed and what was aimed at."""
-    lines = [f"### {scenario}", "", *HEADER]
+def table(
+    scenario: str, rounds: Rounds, *, unit: str = "request", limits: Mapping[str, float | None] | None = None
+) -> list[str]:
+    """Return the lines of one scenario's table, and below it what failed and what was aimed at.
+
+    Args:
+        unit: what is counted.
+        limits: peers that all are compared with, and what we may take of their CPU time, if that is limited.
+    """
+    if limits is None:
+        limits = LIMITS if scenario in TARGETED else dict.fromkeys(LIMITS)
+    others = [f"of {name.removesuffix(' ReverseProxy')}" for name in limits]
+    head = ["peer", f"CPU µs/{unit}", *others, f"{unit}s/s", "p50 ms", "p99 ms", "peak RSS MB"]
+    lines = [f"### {scenario}", "", f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     notes = []
     for name, taken in rounds.items():
         good = [sample for sample in taken if isinstance(sample, Sample)]
@@ -64,17 +76,15 @@ def table(scenario: str, rounds: Rounds) -> list[str]:
         if failures:
             notes.append(f"- {name}: {len(failures)} of {len(taken)} rounds **failed** and are left out: {failures[0]}")
         if not good:
-            lines.append(f"| {name} | failed |" + " - |" * 7)
+            lines.append(f"| {name} | failed |" + " - |" * (len(head) - 2))
             continue
         found = median(good)
-        cells = [name, _cell(found.cpu, 1), *(_cell(ratio(rounds, name, other), 2) for other in LIMITS)]
+        cells = [name, _cell(found.cpu, 1), *(_cell(ratio(rounds, name, other), 2) for other in limits)]
         cells += [_cell(found.rate, 0), _cell(found.p50, 2), _cell(found.p99, 2), _cell(found.memory, 0)]
         lines.append("| " + " | ".join(cells) + " |")
-    if scenario in TARGETED:
-        for other, limit in LIMITS.items():
-            if (found_ratio := ratio(rounds, OURS, other)) is not None:
-                word = "met" if found_ratio <= limit else "**missed**"
-                notes.append(f"- at most {limit} of {other}: {found_ratio:.2f}, {word}")
+    for other, limit in limits.items():
+        if limit is not None and (found_ratio := ratio(rounds, OURS, other)) is not None:
+            notes.append(f"- at most {limit} of {other}: {found_ratio:.2f}, {verdict(found_ratio, limit)}")
     return [*lines, "", *notes, *([""] if notes else [])]
 
 

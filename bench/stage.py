@@ -1,4 +1,4 @@
-"""Everything that runs during a bench: the origin, the token endpoint, and each peer twice."""
+"""Everything that runs during a bench: the origin, the token endpoint, and each peer, with and without TLS."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from bench.load import Failed, Scenario
-from bench.origin import origin, start_token_endpoint
+from bench.origin import certificate, files, start_token_endpoint
 from bench.peers import HOW_TO_GET, PEERS, Site, find
 from bench.processes import end, pinned
 
@@ -83,6 +84,8 @@ class Stage:
 
     Args:
         names: of the peers.
+        origin: writes what the origin needs, and returns how it is started on a port, and on one with TLS.
+        tls: whether to start each peer a second time, speaking TLS to the origin.
 
     Attributes:
         running: what could be started, by name and by whether it speaks TLS to the origin.
@@ -90,6 +93,8 @@ class Stage:
     """
 
     names: list[str]
+    origin: Callable[[Path, int, int], list[str]] = files
+    tls: bool = True
     running: dict[tuple[str, bool], Running] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -105,7 +110,7 @@ class Stage:
             stack.callback(endpoint.shutdown)
             self._origin()
             for name in self.names:
-                for tls in (False, True):
+                for tls in (False, True) if self.tls else (False,):
                     try:
                         self._peer(name, tls, endpoint.server_port)
                     except Failed as error:
@@ -116,6 +121,11 @@ class Stage:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._stack.close()
 
+    def notes(self) -> list[str]:
+        """Return what is missing, for a report."""
+        found = [f"- {name} {why}" for name, why in self.missing.items()]
+        return [*found, ""] if found else []
+
     def _start(self, name: str, command: list[str], core: int, port: int) -> tuple[subprocess.Popen[bytes], Path]:
         path = self.root / f"{name.replace(' ', '-')}-{port}.log"
         with path.open("ab") as log:  # appending, so that it can be emptied below its writer
@@ -125,10 +135,9 @@ class Stage:
         return process, path
 
     def _origin(self) -> None:
-        nginx = find("nginx")
-        assert nginx is not None, "asked before"
         self._ports = {tls: free_port() for tls in (False, True)}
-        command = origin(self.root, nginx, self._ports[False], self._ports[True])
+        certificate(self.root)
+        command = self.origin(self.root, self._ports[False], self._ports[True])
         self._start("origin", command, 0, self._ports[False])
 
     def _peer(self, name: str, tls: bool, token_port: int) -> None:
