@@ -86,7 +86,7 @@ async def test_with_256_open_files_and_600_clients_it_neither_dies_nor_hangs_and
             client.close()
         assert became["hanging"] == 0, became
         assert became.keys() <= {"200", "502", "503", "closed"}, became
-        assert became["200"] >= 50, became
+        assert became["200"] >= 20, became
         assert daemon.process is not None
         assert daemon.process.returncode is None
         await soon(lambda: len(list(Path(f"/proc/{daemon.pid}/fd").iterdir())) < 100, "its files are closed")

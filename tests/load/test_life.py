@@ -67,22 +67,24 @@ async def test_sigterm_in_the_midst_of_traffic_breaks_no_connection_and_ends_wel
             outcomes.append(await keeper.ask(f"{name}-{len(outcomes)}"))
         keeper.close()
 
-    async with upstream_process(tmp_path) as upstream:
-        async with loaded_daemon(tmp_path, authorization, upstream, drain_timeout="10s") as daemon:
-            for round_ in range(5):
-                if round_:
-                    await daemon.start()
-                outcomes.append(Outcome("", "", reused=False, began=0.0, how="200"))  # the round before ended refused
-                wanted = len(outcomes) + 400
-                asking = [
-                    asyncio.create_task(keep_asking(daemon.url, f"k{round_}-{number}", keeps=number % 2 == 1))
-                    for number in range(20)
-                ]
-                await soon(lambda wanted=wanted: len(outcomes) >= wanted, "traffic flows")  # type: ignore[misc]
-                daemon.signal(signal.SIGTERM)
-                async with asyncio.timeout(2 * HANGING):
-                    await asyncio.gather(*asking)
-                assert await daemon.ended() == 0
+    async with (
+        upstream_process(tmp_path) as upstream,
+        loaded_daemon(tmp_path, authorization, upstream, drain_timeout="10s") as daemon,
+    ):
+        for round_ in range(5):
+            if round_:
+                await daemon.start()
+            outcomes.append(Outcome("", "", reused=False, began=0.0, how="200"))  # the round before ended refused
+            wanted = len(outcomes) + 400
+            asking = [
+                asyncio.create_task(keep_asking(daemon.url, f"k{round_}-{number}", keeps=number % 2 == 1))
+                for number in range(20)
+            ]
+            await soon(lambda wanted=wanted: len(outcomes) >= wanted, "traffic flows")  # type: ignore[misc]
+            daemon.signal(signal.SIGTERM)
+            async with asyncio.timeout(2 * HANGING):
+                await asyncio.gather(*asking)
+            assert await daemon.ended() == 0
     # On a kept connection, a close without one byte of an answer is what RFC 9112 section 9.3.1 tells clients to
     # expect; a reset is not, and half an answer is not.
     broken = [
@@ -126,6 +128,8 @@ async def test_a_long_answer_under_way_at_sigterm_arrives_whole_amid_traffic(
             await soon(lambda: sum("slow" in name for name in upstream.received) == 20, "all are under way")
             daemon.signal(signal.SIGTERM)
             answers = await asyncio.gather(*slow)
+        since = asyncio.get_running_loop().time()
         assert [answer.status for answer in answers] == [200] * 20
         assert await daemon.ended() == 0
+        assert asyncio.get_running_loop().time() - since < 3, "connections that are idle hold nothing up"
         assert set(traffic.became()) <= {"200", "refused", "closed"}, traffic.became()
