@@ -146,8 +146,8 @@ async def _good(port: int, seconds: float) -> list[float]:
 async def _dribble(port: int, kind: str, outcome: Outcome) -> None:
     """Dribble, and come again when cut; end by cancellation."""
     loop = asyncio.get_running_loop()
-    await asyncio.sleep(random.random() * _PACE)
     while True:
+        await asyncio.sleep(random.random() * _PACE)  # not as a herd: its arrival would be what is measured
         at_once, slowly = (b"", _SLOW_HEAD) if kind == "header" else (random.choice(_SLOW_CONTENT), b"z" * 4096)
         client = (await loop.create_connection(lambda a=at_once, s=slowly: Dribbler(a, s), "127.0.0.1", port))[1]
         try:
