@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections import Counter
 from pathlib import Path
@@ -93,3 +94,50 @@ async def test_with_256_open_files_and_600_clients_it_neither_dies_nor_hangs_and
         for _ in range(20):
             assert (await fetch(daemon.url)).status == 200
         assert await daemon.stop() == 0
+
+
+SLOW = [
+    pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", id="fields"),
+    pytest.param(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n", id="content to be kept"),
+    pytest.param(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n", id="streamed content"),
+    pytest.param(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n", id="a chunk"),
+]
+
+
+@pytest.mark.parametrize("head", SLOW)
+async def test_a_hundred_that_dribble_are_told_so_at_their_deadline_and_good_ones_go_on(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path, head: bytes
+) -> None:
+    time = asyncio.get_running_loop().time
+
+    async def dribble(url: str) -> tuple[bytes, float]:
+        """Send a byte now and then; return what came back, and after how long."""
+        got = b""
+        async with await connect(url) as client:
+            since = time()
+            await client.send(head)
+            reading = asyncio.create_task(client.reader.read(4096))
+            with contextlib.suppress(ConnectionError):
+                while not (await asyncio.wait([reading], timeout=0.1))[0]:
+                    await client.send(b"z")
+                after = time() - since
+                while data := await reading:
+                    got += data
+                    reading = asyncio.create_task(client.reader.read(4096))
+            return got, after
+
+    limits = {"header_timeout": "1s", "content_rate": 240}
+    async with loaded_daemon(tmp_path, authorization, upstream, limits=limits) as daemon:
+        assert (await fetch(daemon.url)).status == 200
+        dribbling = [asyncio.create_task(dribble(daemon.url)) for _ in range(100)]
+        good = 0
+        while not all(task.done() for task in dribbling):
+            async with asyncio.timeout(2):
+                assert (await fetch(daemon.url)).status == 200
+            good += 1
+        assert good > 20
+        for answer, after in [task.result() for task in dribbling]:
+            assert answer.startswith(b"HTTP/1.1 408 ")
+            assert answer.count(b"HTTP/1.1 ") == 1
+            assert 0.9 < after < 4
+        assert (await fetch(daemon.url)).status == 200
