@@ -154,9 +154,9 @@ def affordable(config: Config, files: int) -> Config:
     """
     limits = config.limits
     left = files - _OTHER_FILES - config.replay.files
-    if limits.connections + limits.upstream_connections <= left:
+    if limits.connections * 1.2 + limits.upstream_connections <= left:
         return config
-    share = max(8, left // 2)
+    share = max(8, int(left * 0.45))  # the rest is for connections that are told that there are too many
     lowered = {
         "connections": min(limits.connections, share),
         "upstream_connections": min(limits.upstream_connections, share),

@@ -27,6 +27,7 @@ from reauth_proxy.errors import (
 from reauth_proxy.forward import answers
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import CLOSED, LINGERING, ClientGone, write
+from reauth_proxy.upstream.sending import unsent
 
 log = structlog.get_logger(__name__)
 
@@ -167,16 +168,17 @@ class FrontConnection(RequestHandler):
         elif now - self._mark[2] >= limits.header_timeout:
             if incoming.total_bytes - self._mark[1] < limits.content_rate * (now - self._mark[2]):
                 self._incoming = None
+                self._refused = True
                 incoming.set_exception(RequestTimeout("The content came slower than `limits.content_rate` allows."))
             else:
                 self._mark = (incoming, incoming.total_bytes, now)
 
     def _judge_writing(self, wire: asyncio.Transport, now: float) -> None:
-        unsent = wire.get_write_buffer_size()
-        if self._stuck is None or unsent < self._stuck[0]:
-            self._stuck = (unsent, now)
+        left = unsent(wire)
+        if self._stuck is None or left < self._stuck[0]:
+            self._stuck = (left, now)
         elif now - self._stuck[1] >= self.limits.write_timeout:
-            log.info("client.stalled", unsent=unsent)
+            log.info("client.stalled", unsent=left)
             wire.abort()
 
     def close_if_idle(self, now: float) -> None:

@@ -16,8 +16,9 @@ from reauth_proxy.forward.relay import LINGER
 
 #: Seconds that a connection beyond the bound gets to send something, so that it can be told why it is closed.
 SURPLUS_PATIENCE: Final = 1.0
-#: How many such connections there may be; any more are closed at once.
+#: How many such connections there may be, and which part of the bound; any more are closed at once.
 SURPLUS: Final = 256
+SURPLUS_SHARE: Final = 5
 #: Seconds between two looks at idle connections while draining.
 DRAIN_SWEEP: Final = 0.1
 
@@ -31,10 +32,9 @@ class Surplus(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        if len(self._server.surplus) >= SURPLUS:
-            transport.abort()
+        self._transport = transport  # type: ignore[assignment]  # as asyncio's own classes have it
+        if len(self._server.surplus) >= min(SURPLUS, self._server.limits.connections // SURPLUS_SHARE + 1):
+            self.close()
             return
         self._server.surplus.add(self)
         self._timer = asyncio.get_running_loop().call_later(SURPLUS_PATIENCE, transport.close)
@@ -100,6 +100,7 @@ class FrontServer(web.Server):
         return FrontConnection(self, self.limits, loop=self._loop, **self._kwargs)
 
     def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(self._every, self._sweep)  # first: whatever happens, there is a next one
         now = self._loop.time()
         for connection in list(self._connections):
             assert isinstance(connection, FrontConnection)
@@ -108,7 +109,6 @@ class FrontServer(web.Server):
                 connection.close_if_idle(now)
         if self._emptied is not None and not self._connections:
             self._emptied.set()
-        self._sweeper = self._loop.call_later(self._every, self._sweep)
 
     async def drained(self) -> None:
         """From now on close connections that are idle; return when there is none."""

@@ -41,6 +41,8 @@ class Sent(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write nothing."""
+        if request.content.exception() is not None:
+            request.content.feed_eof()  # we ended it, and aiohttp would read on, and stumble over it
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Write nothing."""
@@ -55,6 +57,7 @@ class _Lingering(Sent):
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Wait until the client ends its side, too: aiohttp cancels us then."""
+        await super().prepare(request)
         transport = request.transport
         if transport is not None and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from abc import abstractmethod
 
 from reauth_proxy.errors import UpstreamTimeout
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+
+def unsent(transport: asyncio.Transport) -> int:
+    """Return how many bytes a peer has not taken yet: those that wait here, and where it can be had, in the kernel.
+
+    The kernel asks for more only when a third of its buffer is free: without its part, a slow peer looks like a dead
+    one.
+    """
+    here = transport.get_write_buffer_size()
+    if sys.platform == "win32":
+        return here
+    try:
+        answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except (OSError, ValueError, AttributeError):  # it is being closed
+        return here
+    return here + int.from_bytes(answer, sys.byteorder)
 
 
 class Sending:
@@ -31,7 +52,7 @@ class Sending:
         """Wait until the upstream takes more content; one that takes nothing for `write_timeout` fails."""
         if self._writing_paused and self.transport is not None:
             self._drain_waiter = self._loop.create_future()
-            timer = self._loop.call_later(self._write_timeout, self._stalled, self.transport.get_write_buffer_size())
+            timer = self._loop.call_later(self._write_timeout, self._stalled, unsent(self.transport))
             try:
                 await self._drain_waiter
             finally:
@@ -42,7 +63,7 @@ class Sending:
         """Look whether a writer that waits got any further."""
         if self.transport is None or self._drain_waiter is None:
             return
-        left = self.transport.get_write_buffer_size()
+        left = unsent(self.transport)
         if left >= size:
             self._fail(UpstreamTimeout("The upstream took none of the request's content for too long."))
         else:

@@ -444,5 +444,5 @@ def test_there_are_never_more_connections_than_files_that_may_be_open() -> None:
     config = read(LEAST + "replay: {files: 10}\nlimits: {connections: 500, upstream_connections: 50}\n")
     assert affordable(config, 1024) is config
     limits = affordable(config, 300).limits
-    assert (limits.connections, limits.upstream_connections) == (113, 50)
+    assert (limits.connections, limits.upstream_connections) == (101, 50)
     assert affordable(config, 10).limits.connections == 8
