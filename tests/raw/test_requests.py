@@ -1,0 +1,139 @@
+"""Whatever a client sends: refused with the narrowest answer and the end of the connection, or passed on unambiguously."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.raw.corpus import REFUSED, SANITISED, Refused, Sanitised
+from tests.raw.stage import STATUS_OF, Stage, Way, parse, staged, staged_process
+from tests.raw.telling import C, PYTHON, parser
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WAYS: list[Way] = ["whole", "byte by byte"]
+#: A request that follows on the same connection, and ends it.
+LAST = b"GET /good/last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+README = Path(__file__).parents[2] / "README.md"
+
+every_refused = pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in REFUSED])
+every_sanitised = pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in SANITISED])
+both_ways = pytest.mark.parametrize("way", WAYS)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage() -> AsyncIterator[Stage]:
+    async with staged() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def python_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
+    async with staged_process(tmp_path_factory.mktemp("python"), AIOHTTP_NO_EXTENSIONS="1") as running:
+        yield running
+
+
+async def refuses(stage: Stage, case: Refused, way: Way) -> None:
+    stage.take()
+    heard = await stage.hears(case.data, way, ends=case.ends)
+    await stage.serves()
+    targets = stage.take()
+    assert not [target for target in targets if target.startswith(b"/hidden")], "smuggled"
+    assert len(targets) == case.seen, f"the upstream saw {targets}; the client heard {heard!r}"
+    assert not stage.upstream.violations
+    answers = parse(heard)
+    served = [answer for answer in answers if answer.status == 200]
+    assert [answer.content for answer in served] == targets
+    assert answers[: len(served)] == served, "what was refused is answered last"
+    refusals = answers[len(served) :]
+    if not case.ends or refusals:
+        (refusal,) = refusals
+        assert refusal.status in case.statuses, refusal
+        assert refusal.code in STATUS_OF
+
+
+async def sanitises(stage: Stage, case: Sanitised, way: Way) -> None:
+    stage.take()
+    heard = await stage.hears(case.data + LAST, way)
+    (one, *others) = stage.upstream.seen
+    stage.take()
+    assert not stage.upstream.violations
+    first, *rest = parse(heard)
+    assert (first.status, first.content) == (200, one.target)
+    if b" HTTP/1.0" not in case.data:
+        assert [(answer.status, answer.content) for answer in rest] == [(200, b"/good/last")], "the next is not harmed"
+    assert [seen.target for seen in others] == [b"/good/last"] * len(rest)
+    for hidden in case.hidden:
+        assert hidden not in one.head.lower()
+    for shown in case.shown:
+        assert shown in one.head
+    assert one.content == case.content
+
+
+@both_ways
+@every_refused
+async def test_a_hostile_request_is_refused_and_its_connection_closed(stage: Stage, case: Refused, way: Way) -> None:
+    await refuses(stage, case, way)
+
+
+@both_ways
+@every_sanitised
+async def test_what_a_client_must_not_say_does_not_reach_the_upstream(stage: Stage, case: Sanitised, way: Way) -> None:
+    await sanitises(stage, case, way)
+
+
+@both_ways
+@every_refused
+async def test_a_hostile_request_is_refused_with_the_python_parser_too(
+    python_stage: Stage, case: Refused, way: Way
+) -> None:
+    await refuses(python_stage, case, way)
+
+
+@both_ways
+@every_sanitised
+async def test_what_a_client_must_not_say_does_not_pass_the_python_parser_either(
+    python_stage: Stage, case: Sanitised, way: Way
+) -> None:
+    await sanitises(python_stage, case, way)
+
+
+async def test_each_daemon_has_the_parser_that_it_is_meant_to_have(python_stage: Stage) -> None:
+    assert PYTHON in python_stage.log()
+    assert parser() == C
+
+
+@both_ways
+async def test_two_hundred_pipelined_requests_are_answered_in_order(stage: Stage, way: Way) -> None:
+    await pipelined(stage, way)
+
+
+@both_ways
+async def test_two_hundred_pipelined_requests_are_answered_in_order_by_the_python_parser_too(
+    python_stage: Stage, way: Way
+) -> None:
+    await pipelined(python_stage, way)
+
+
+async def pipelined(stage: Stage, way: Way) -> None:
+    targets = [b"/case/%d" % number for number in range(200)]
+    requests = [b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % target for target in targets]
+    answers = parse(await stage.hears(b"".join(requests) + LAST, way))
+    assert [answer.status for answer in answers] == [200] * 201
+    assert [answer.content for answer in answers] == [*targets, b"/good/last"]
+    assert stage.take() == targets
+
+
+async def test_a_method_that_is_not_supported_is_answered_with_those_that_are(stage: Stage) -> None:
+    (told,) = parse(await stage.hears(b"TRACE /case HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    assert told.status == 405
+    assert b"GET" in told.values(b"allow")[0], "RFC 9110 section 15.5.6"
+
+
+def test_the_readme_names_every_code_with_its_status() -> None:
+    text = README.read_text()
+    missing = [code for code, status in STATUS_OF.items() if f"| `{code}` | {status} |" not in text]
+    assert not missing
