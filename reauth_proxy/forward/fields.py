@@ -161,7 +161,7 @@ class RequestRules:
             elif kind == CODING:
                 found.coding = value if found.coding is None else found.coding + b"," + value
             elif kind == EXPECT:
-                found.expect = value
+                found.expect = value if found.expect is None else found.expect + b"," + value
             else:
                 found.upgrade = value
         if named:

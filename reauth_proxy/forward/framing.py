@@ -88,7 +88,7 @@ def origin_form(target: bytes, host: bytes | None) -> bytes:
         raise BadRequest("The request target has characters that it must not have.")
     if target[:1] == b"/":
         return target
-    if target[:7].lower() == b"http://" or target[:8].lower() == b"https://":
+    if target[:7].lower() == b"http://":  # https did not come this way (RFC 9110 section 7.4)
         try:
             authority = urlsplit(target.decode("latin-1")).netloc
         except ValueError:

@@ -8,13 +8,14 @@ connections about once a second.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Final
 
 import structlog
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, _ErrInfo
 
 from reauth_proxy.errors import (
     BadRequest,
@@ -34,6 +35,10 @@ log = structlog.get_logger(__name__)
 #: Seconds that a connection has to be idle while draining before it is closed: its next request may be on its way.
 IDLE_GRACE: Final = 0.5
 
+_END: Final = b"\r\n\r\n"
+#: RFC 9112 section 3, after empty lines (section 2.2); methods are those in capitals that a registry may have.
+_REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[A-Z][A-Z_-]{0,31} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]\r\n")
+
 
 class FrontConnection(RequestHandler):
     """One client's connection.
@@ -44,8 +49,10 @@ class FrontConnection(RequestHandler):
 
     __slots__ = (
         "_drain_mark",
+        "_framing",
+        "_head",
         "_head_at",
-        "_head_size",
+        "_held",
         "_incoming",
         "_mark",
         "_refused",
@@ -62,8 +69,10 @@ class FrontConnection(RequestHandler):
         self.limits = limits
         self.holding = False
         self._wire: asyncio.Transport | None = None  # unlike aiohttp's own, until the connection is lost
-        self._head_at = 0.0
-        self._head_size = 0  # of a header section that is not complete yet
+        self._head = bytearray()  # a header section that is not complete yet
+        self._head_at = 0.0  # when its first byte came
+        self._held = b""  # what has come behind as many requests as may wait
+        self._framing = 0  # bytes of framing since the last byte of content
         self._incoming: StreamReader | None = None  # the newest request's content
         self._mark: tuple[StreamReader, int, float] | None = None  # how much of which content had come, and when
         self._stuck: tuple[int, float] | None = None  # how much was unsent, and since when
@@ -78,67 +87,97 @@ class FrontConnection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Give the parser one header section at a time: what is wrong with one must not take those before with it."""
+        if self._held:
+            data, self._held = self._held + data, b""
         start = 0
         while not self._refused:
             incoming = self._incoming
-            receiving = incoming is not None and not incoming.is_eof()
-            end = len(data)
-            if not (receiving or self._upgraded or self._buffer_paused):
-                head_end = data.find(b"\r\n\r\n", start) + 4
-                if head_end > 3:
-                    end = head_end
-            self._feed(data[start:end] if end - start < len(data) else data, incoming if receiving else None)
+            if incoming is not None and not incoming.is_eof():
+                self._take_content(data[start:] if start else data, incoming)
+                return
+            if self._upgraded:
+                super().data_received(data[start:] if start else data)
+                return
+            if len(self._messages) >= MAX_MSG_QUEUE_SIZE:
+                self._held = data[start:]  # aiohttp has paused reading, and calls again when there is room
+                return
+            end = self._end_of_head(data, start)
+            self._take_head(data[start:end] if end - start < len(data) else data)
             if end == len(data):
-                break
+                return
             start = end
 
-    def _feed(self, data: bytes, receiving: StreamReader | None) -> None:
+    def _end_of_head(self, data: bytes, start: int) -> int:
+        """Return where the next header section ends, or all ends; its end may have begun in what came before."""
+        if self._head and not start:
+            before = self._head[-3:]
+            found = (before + data).find(_END) + len(_END) - len(before)
+            return found if found > 0 and found + len(before) > 3 else len(data)
+        found = data.find(_END, start)
+        return found + len(_END) if found >= 0 else len(data)
+
+    def _take_head(self, data: bytes) -> None:
         before = self._request_count
-        super().data_received(data)
-        arrived = self._request_count - before
-        if arrived:
-            message, self._incoming = self._messages[-1]
-            if receiving is not None and isinstance(message, _ErrInfo) and not receiving.is_eof():
-                # aiohttp queues the error behind the request that waits for its content, and leaves that waiting.
-                self._refused = True
-                receiving.set_exception(BadRequest("The content's framing is not valid."))
-            if self._head_size + len(data) > self.limits.header_bytes:
-                self._measure_heads(arrived)
-            self._head_size = 0
-        elif receiving is None and not self._upgraded:
+        try:
+            super().data_received(data)
+        except ValueError:  # aiohttp's Python parser, of a number with thousands of digits
+            self._refuse(BadRequest("This is not a valid HTTP/1.1 request."))
+            return
+        if self._request_count == before:
             self._part_of_a_head(data)
+            return
+        message, self._incoming = self._messages[-1]
+        if not data or isinstance(message, _ErrInfo):
+            self._head.clear()
+            return
+        head: bytes | bytearray = data
+        if self._head:
+            head = self._head + data
+            self._head.clear()
+        # The C parser takes two spaces for one, and RTSP for HTTP.
+        if len(head) > self.limits.header_bytes or not _REQUEST_LINE.match(head):
+            self._messages.pop()
+            too_long = len(head) > self.limits.header_bytes
+            self._refuse(_too_long(self.limits) if too_long else BadRequest("The request line is not valid."))
+
+    def _take_content(self, data: bytes, incoming: StreamReader) -> None:
+        before, size = self._request_count, incoming.total_bytes
+        super().data_received(data)
+        if self._request_count != before:
+            message, self._incoming = self._messages[-1]
+            if isinstance(message, _ErrInfo) and not incoming.is_eof():
+                # aiohttp queues the error behind the request that waits for its content, and leaves that waiting.
+                self._break_off(incoming, BadRequest("The content's framing is not valid."))
+        elif incoming.total_bytes != size:
+            self._framing = 0
+        else:
+            self._framing += len(data)
+            if self._framing > self.limits.header_bytes:
+                self._break_off(incoming, BadRequest("There is too much framing around the content."))
+
+    def _break_off(self, incoming: StreamReader, refusal: Refusal) -> None:
+        """Let whoever reads content have a refusal, and read no more."""
+        self._refused = True
+        self._incoming = None
+        incoming.set_exception(refusal)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stuck = None
 
     def _part_of_a_head(self, data: bytes) -> None:
-        if not self._head_size:
+        if not self._head:
             if not data.strip(b"\r\n"):
-                return  # empty lines before a request (RFC 9112 section 2.2), or the end of the head before
+                return  # empty lines before a request (RFC 9112 section 2.2)
             self._head_at = self._loop.time()
-        self._head_size += len(data)
-        if self._head_size > self.limits.header_bytes:
+        self._head += data
+        if len(self._head) > self.limits.header_bytes:
             self._refuse(_too_long(self.limits))
-
-    def _measure_heads(self, arrived: int) -> None:
-        """Much has come at once: refuse the first of the new requests whose header section is too long."""
-        for index in range(len(self._messages) - arrived, len(self._messages)):
-            message = self._messages[index][0]
-            if isinstance(message, _ErrInfo):
-                continue
-            size = len(message.method) + len(message.path) + 14
-            size += sum(len(name) + len(value) + 4 for name, value in message.raw_headers)
-            if size > self.limits.header_bytes:
-                while len(self._messages) > index:
-                    self._messages.pop()
-                self._refuse(_too_long(self.limits))
-                return
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer in its turn, and read no more."""
         self._refused = True
-        self._head_size = 0
+        self._head.clear()
         self._messages.append((_ErrInfo(status=refusal.status, exc=refusal, message=""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -148,11 +187,11 @@ class FrontConnection(RequestHandler):
     @property
     def idle(self) -> bool:
         """Whether the connection is between two requests."""
-        return self._waiter is not None and not self._head_size
+        return self._waiter is not None and not self._head
 
     def sweep(self, now: float) -> None:
         """Look whether the client is too slow. `now` is the loop's time."""
-        if self._head_size and now - self._head_at >= self.limits.header_timeout:
+        if self._head and now - self._head_at >= self.limits.header_timeout:
             self._refuse(RequestTimeout("The header section took longer than `limits.header_timeout` allows."))
         if self._incoming is not None:
             self._judge_content(self._incoming, now)
@@ -167,9 +206,8 @@ class FrontConnection(RequestHandler):
             self._mark = (incoming, incoming.total_bytes, now)
         elif now - self._mark[2] >= limits.header_timeout:
             if incoming.total_bytes - self._mark[1] < limits.content_rate * (now - self._mark[2]):
-                self._incoming = None
-                self._refused = True
-                incoming.set_exception(RequestTimeout("The content came slower than `limits.content_rate` allows."))
+                slow = RequestTimeout("The content came slower than `limits.content_rate` allows.")
+                self._break_off(incoming, slow)
             else:
                 self._mark = (incoming, incoming.total_bytes, now)
 

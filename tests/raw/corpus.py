@@ -39,7 +39,7 @@ class Sanitised:
         hidden: what must not be in the header section that the upstream sees; lower case.
         shown: what must be in it; as sent.
         content: what the upstream gets as content.
-        seen: how many requests the upstream sees.
+        refusable: it is valid, or nearly so, but one of the parsers has doubts: 400 is as good.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Sanitised:
     hidden: tuple[bytes, ...] = ()
     shown: tuple[bytes, ...] = ()
     content: bytes = b""
-    seen: int = 1
+    refusable: bool = False
 
 
 REFUSED: list[Refused] = []
@@ -89,7 +89,9 @@ _refused("length-then-coding", _post(_CL, _TE, content=b"0\r\n\r\n"))
 _refused("coding-then-length", _post(_TE, _CL, content=b"0\r\n\r\n"))
 _refused("coding-then-length-zero", _post(_TE, b"Content-Length: 0", content=b"0\r\n\r\n"))
 _refused("length-and-coding-hiding-a-request", _post(b"Content-Length: 4", _TE, content=b"0\r\n\r\n" + HIDDEN))
-_refused("length-and-coding-in-other-cases", _post(b"content-LENGTH: 5", b"TRANSFER-encoding: cHuNkEd", content=b"0\r\n\r\n"))
+_refused(
+    "length-and-coding-in-other-cases", _post(b"content-LENGTH: 5", b"TRANSFER-encoding: cHuNkEd", content=b"0\r\n\r\n")
+)
 _refused("length-and-unknown-coding", _post(_CL, b"Transfer-Encoding: identity", content=b"hello"), 400, 501)
 
 _refused("length-twice-the-same", _post(_CL, _CL, content=b"hello"))
@@ -496,7 +498,9 @@ _refused("trailer-folded", _chunked(b"5\r\nhello\r\n0\r\nX: y\r\n z\r\n\r\n"))
 _refused("trailer-with-nul", _chunked(b"5\r\nhello\r\n0\r\nX: y\x00\r\n\r\n"))
 _refused("trailer-ending-in-lf", _chunked(b"5\r\nhello\r\n0\r\nX: y\n\r\n\r\n"))
 _refused("trailer-with-cr", _chunked(b"5\r\nhello\r\n0\r\nX: y\rz\r\n\r\n"))
-_refused("too-many-trailers", _chunked(b"0\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(1000)) + b"\r\n"), 400, 431)
+_refused(
+    "too-many-trailers", _chunked(b"0\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(1000)) + b"\r\n"), 400, 431
+)
 _refused("trailer-too-long", _chunked(b"0\r\nX: " + b"a" * 2 * HEADER_BYTES + b"\r\n\r\n"), 400, 431)
 _refused("trailers-that-never-end", _chunked(b"0\r\n" + b"X: y\r\n" * 20_000), 400, 431)
 
@@ -560,8 +564,15 @@ _refused("good-then-bad-then-good", _get() + _BAD + HIDDEN, seen=1)
 # -- served, without what the client must not say --------------------------------------------------------------------------
 
 
-def _served(name: str, data: bytes, *hidden: bytes, shown: tuple[bytes, ...] = (), content: bytes = b"") -> None:
-    SANITISED.append(Sanitised(name, data, hidden, shown, content))
+def _served(
+    name: str,
+    data: bytes,
+    *hidden: bytes,
+    shown: tuple[bytes, ...] = (),
+    content: bytes = b"",
+    refusable: bool = False,
+) -> None:
+    SANITISED.append(Sanitised(name, data, hidden, shown, content, refusable))
 
 
 _served("underscore-length", _get(b"Content_Length: 99"), b"content_length")
@@ -585,40 +596,100 @@ _served("proxy-field", _get(b"Proxy: http://evil.example"), b"evil.example", b"\
 _served("keep-alive", _get(b"Keep-Alive: timeout=99999"), b"keep-alive")
 _served("te", _get(b"TE: trailers, chunked"), b"\r\nte:")
 _served("reauth", _get(b"Reauth-Client-Token: x"), b"\r\nreauth-")
-_served("upgrade-to-h2c", _get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"), b"upgrade", b"settings")
+_served(
+    "upgrade-to-h2c",
+    _get(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"),
+    b"upgrade",
+    b"settings",
+)
 _served("upgrade-to-tls", _get(b"Connection: Upgrade", b"Upgrade: TLS/1.0"), b"upgrade")
 _served("upgrade-to-something", _get(b"Connection: Upgrade", b"Upgrade: x, websocket"), b"upgrade")
 _served("upgrade-that-connection-does-not-name", _get(b"Upgrade: websocket"), b"upgrade")
 _served("websocket-with-content", _get(*_WEBSOCKET, _CL) + b"hello", b"upgrade", content=b"hello")
 _served("websocket-with-chunks", _get(*_WEBSOCKET, _TE) + b"5\r\nhello\r\n0\r\n\r\n", b"upgrade", content=b"hello")
 _served("websocket-by-post", _post(*_WEBSOCKET, _CL, content=b"hello"), b"upgrade", content=b"hello")
-_served("websocket-on-http-1.0", b"GET /case HTTP/1.0\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", b"upgrade")
+_served(
+    "websocket-on-http-1.0",
+    b"GET /case HTTP/1.0\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"upgrade",
+)
 _served("connection-naming-a-field", _get(b"Connection: X-Hop", b"X-Hop: evil"), b"x-hop", b"evil")
 _served("connection-naming-in-another-case", _get(b"Connection: x-hOP , ,", b"X-Hop: evil"), b"x-hop", b"evil")
 _served("connection-naming-authorization", _get(b"Connection: Authorization"), shown=(b"\r\nAuthorization: Bearer ",))
 _served("connection-naming-host", _get(b"Connection: Host"), shown=(b"\r\nHost: ",))
-_served("connection-naming-length", _post(b"Connection: Content-Length", _CL, content=b"hello"), shown=(_CL,), content=b"hello")
-_served("connection-naming-coding", _post(b"Connection: Transfer-Encoding", _TE, content=b"5\r\nhello\r\n0\r\n\r\n"), content=b"hello")
-_served("connection-naming-what-we-set", _get(b"Connection: X-Forwarded-For, Via, X-Request-Id"), shown=(b"\r\nX-Forwarded-For: ", b"\r\nVia: ", b"\r\nX-Request-Id: "))
+_served(
+    "connection-naming-length",
+    _post(b"Connection: Content-Length", _CL, content=b"hello"),
+    shown=(_CL,),
+    content=b"hello",
+)
+_served(
+    "connection-naming-coding",
+    _post(b"Connection: Transfer-Encoding", _TE, content=b"5\r\nhello\r\n0\r\n\r\n"),
+    content=b"hello",
+)
+_served(
+    "connection-naming-what-we-set",
+    _get(b"Connection: X-Forwarded-For, Via, X-Request-Id"),
+    shown=(b"\r\nX-Forwarded-For: ", b"\r\nVia: ", b"\r\nX-Request-Id: "),
+)
 _served("trailers", _chunked(b"5\r\nhello\r\n0\r\nX-Trailer: evil\r\n\r\n"), b"x-trailer", content=b"hello")
-_served("trailers-that-identify", _chunked(b"5\r\nhello\r\n0\r\nHost: evil.example\r\nAuthorization: Bearer evil\r\n\r\n"), b"evil", content=b"hello")
-_served("trailer-announced", _post(b"Trailer: Authorization", _TE, content=b"0\r\nAuthorization: Bearer evil\r\n\r\n"), b"trailer", b"evil")
+_served(
+    "trailers-that-identify",
+    _chunked(b"5\r\nhello\r\n0\r\nHost: evil.example\r\nAuthorization: Bearer evil\r\n\r\n"),
+    b"evil",
+    content=b"hello",
+    refusable=True,
+)
+_served(
+    "trailer-announced",
+    _post(b"Trailer: Authorization", _TE, content=b"0\r\nAuthorization: Bearer evil\r\n\r\n"),
+    b"trailer",
+    b"evil",
+)
 _served("chunk-extensions", _chunked(b'5;a=b;c="d"\r\nhello\r\n0;e\r\n\r\n'), b"a=b", content=b"hello")
 _served("chunk-size-in-upper-case", _chunked(b"A\r\nhellohello\r\n0\r\n\r\n"), content=b"hellohello")
-_served("coding-in-mixed-case", _post(b"Transfer-Encoding: cHunkeD", content=b"5\r\nhello\r\n0\r\n\r\n"), content=b"hello")
-_served("coding-with-spaces-around", _post(b"Transfer-Encoding:  chunked  ", content=b"5\r\nhello\r\n0\r\n\r\n"), content=b"hello")
-_served("coding-with-tabs-around", _post(b"Transfer-Encoding:\tchunked\t", content=b"5\r\nhello\r\n0\r\n\r\n"), content=b"hello")
+_served(
+    "coding-in-mixed-case", _post(b"Transfer-Encoding: cHunkeD", content=b"5\r\nhello\r\n0\r\n\r\n"), content=b"hello"
+)
+_served(
+    "coding-with-spaces-around",
+    _post(b"Transfer-Encoding:  chunked  ", content=b"5\r\nhello\r\n0\r\n\r\n"),
+    content=b"hello",
+)
+_served(
+    "coding-with-tabs-around",
+    _post(b"Transfer-Encoding:\tchunked\t", content=b"5\r\nhello\r\n0\r\n\r\n"),
+    content=b"hello",
+    refusable=True,
+)
 _served("length-with-blanks-around", _post(b"Content-Length: \t 5 \t", content=b"hello"), content=b"hello")
 _served("length-zero-and-no-content", _post(b"Content-Length: 0"))
 _served("content-on-a-get", _get(_CL) + b"hello", content=b"hello")
 _served("a-request-in-the-content", _post(b"Content-Length: %d" % len(HIDDEN), content=HIDDEN), content=HIDDEN)
-_served("absolute-form", _line(b"GET http://localhost/case?x HTTP/1.1"), b"http://localhost", shown=(b"GET /case?x HTTP/1.1\r\n",))
-_served("absolute-form-in-other-cases", _line(b"GET HTTP://LOCALHOST/case HTTP/1.1"), shown=(b"GET /case HTTP/1.1\r\n",))
+_served(
+    "absolute-form",
+    _line(b"GET http://localhost/case?x HTTP/1.1"),
+    b"http://localhost",
+    shown=(b"GET /case?x HTTP/1.1\r\n",),
+)
+_served(
+    "absolute-form-in-other-cases", _line(b"GET HTTP://LOCALHOST/case HTTP/1.1"), shown=(b"GET /case HTTP/1.1\r\n",)
+)
 _served("absolute-form-without-a-path", _line(b"GET http://localhost?x HTTP/1.1"), shown=(b"GET /?x HTTP/1.1\r\n",))
 _served("double-slash", _line(b"GET //evil.example/case HTTP/1.1"), shown=(b"GET //evil.example/case HTTP/1.1\r\n",))
 _served("dots", _line(b"GET /a/../../case HTTP/1.1"), shown=(b"GET /a/../../case HTTP/1.1\r\n",))
-_served("escaped-line-ends", _line(b"GET /case%0d%0aX-Evil:%20y HTTP/1.1"), b"\r\nx-evil", shown=(b"GET /case%0d%0aX-Evil:%20y HTTP/1.1\r\n",))
-_served("a-url-in-the-query", _line(b"GET /case?u=http://evil.example/ HTTP/1.1"), shown=(b"GET /case?u=http://evil.example/ HTTP/1.1\r\n",))
+_served(
+    "escaped-line-ends",
+    _line(b"GET /case%0d%0aX-Evil:%20y HTTP/1.1"),
+    b"\r\nx-evil",
+    shown=(b"GET /case%0d%0aX-Evil:%20y HTTP/1.1\r\n",),
+)
+_served(
+    "a-url-in-the-query",
+    _line(b"GET /case?u=http://evil.example/ HTTP/1.1"),
+    shown=(b"GET /case?u=http://evil.example/ HTTP/1.1\r\n",),
+)
 _served("at-sign-in-the-path", _line(b"GET /@evil.example HTTP/1.1"), shown=(b"GET /@evil.example HTTP/1.1\r\n",))
 _served("empty-lines-before", b"\r\n\r\n" + _get())
 _served("no-host-on-http-1.0", b"GET /case HTTP/1.0\r\n\r\n", shown=(b" HTTP/1.1\r\nHost: ",))
@@ -627,4 +698,8 @@ _served("empty-value", _get(b"X-Empty:"), shown=(b"\r\nX-Empty: \r\n",))
 _served("tab-in-a-value", _get(b"X: a\tb"), shown=(b"\r\nX: a\tb\r\n",))
 _served("latin-1-in-a-value", _get(b"X: caf\xe9"), shown=(b"\r\nX: caf\xe9\r\n",))
 _served("expectation-in-mixed-case", _post(b"Expect: 100-Continue", _CL, content=b"hello"), content=b"hello")
-_served("as-many-fields-as-allowed", _get(*(b"X-%d: y" % number for number in range(HEADER_FIELDS - 1))), shown=(b"\r\nX-126: y\r\n",))
+_served(
+    "as-many-fields-as-allowed",
+    _get(*(b"X-%d: y" % number for number in range(HEADER_FIELDS - 1))),
+    shown=(b"\r\nX-126: y\r\n",),
+)

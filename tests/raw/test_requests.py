@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.raw.corpus import REFUSED, SANITISED, Refused, Sanitised
+from tests.raw.corpus import HIDDEN, REFUSED, SANITISED, Refused, Sanitised
 from tests.raw.stage import STATUS_OF, Stage, Way, parse, staged, staged_process
-from tests.raw.telling import C, PYTHON, parser
+from tests.raw.telling import PYTHON, C, parser
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -57,15 +57,18 @@ async def refuses(stage: Stage, case: Refused, way: Way) -> None:
 
 async def sanitises(stage: Stage, case: Sanitised, way: Way) -> None:
     stage.take()
-    heard = await stage.hears(case.data + LAST, way)
-    (one, *others) = stage.upstream.seen
+    alone = b" HTTP/1.0\r\n" in case.data
+    heard = await stage.hears(case.data if alone else case.data + LAST, way)
+    if case.refusable and heard.startswith(b"HTTP/1.1 400 "):
+        (refusal,) = parse(heard)
+        assert (refusal.code, stage.take()) == ("bad_request", [])
+        return
+    one, *others = stage.upstream.seen or pytest.fail(f"the upstream saw nothing; the client heard {heard!r}")
     stage.take()
     assert not stage.upstream.violations
-    first, *rest = parse(heard)
-    assert (first.status, first.content) == (200, one.target)
-    if b" HTTP/1.0" not in case.data:
-        assert [(answer.status, answer.content) for answer in rest] == [(200, b"/good/last")], "the next is not harmed"
-    assert [seen.target for seen in others] == [b"/good/last"] * len(rest)
+    served = [(200, one.target)] if alone else [(200, one.target), (200, b"/good/last")]
+    assert [(answer.status, answer.content) for answer in parse(heard)] == served, "the next request is not harmed"
+    assert [seen.target for seen in others] == [content for _, content in served[1:]]
     for hidden in case.hidden:
         assert hidden not in one.head.lower()
     for shown in case.shown:
@@ -77,12 +80,14 @@ async def sanitises(stage: Stage, case: Sanitised, way: Way) -> None:
 @every_refused
 async def test_a_hostile_request_is_refused_and_its_connection_closed(stage: Stage, case: Refused, way: Way) -> None:
     await refuses(stage, case, way)
+    stage.calm()
 
 
 @both_ways
 @every_sanitised
 async def test_what_a_client_must_not_say_does_not_reach_the_upstream(stage: Stage, case: Sanitised, way: Way) -> None:
     await sanitises(stage, case, way)
+    stage.calm()
 
 
 @both_ways
@@ -104,6 +109,12 @@ async def test_what_a_client_must_not_say_does_not_pass_the_python_parser_either
 async def test_each_daemon_has_the_parser_that_it_is_meant_to_have(python_stage: Stage) -> None:
     assert PYTHON in python_stage.log()
     assert parser() == C
+
+
+async def test_what_follows_a_request_that_ends_the_connection_is_not_looked_at(stage: Stage) -> None:
+    (told,) = parse(await stage.hears(LAST + HIDDEN))
+    assert (told.status, told.content) == (200, b"/good/last")
+    assert stage.take() == []
 
 
 @both_ways
