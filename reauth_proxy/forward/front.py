@@ -48,6 +48,7 @@ class FrontConnection(RequestHandler):
     """
 
     __slots__ = (
+        "_blind",
         "_drain_mark",
         "_framing",
         "_head",
@@ -70,7 +71,8 @@ class FrontConnection(RequestHandler):
         self.holding = False
         self._wire: asyncio.Transport | None = None  # unlike aiohttp's own, until the connection is lost
         self._head = bytearray()  # a header section that is not complete yet
-        self._head_at = 0.0  # when its first byte came
+        self._head_at = 0.0  # when its first byte came; 0.0: none has
+        self._blind = False  # its beginning came with the end of content, and is not in `_head`
         self._held = b""  # what has come behind as many requests as may wait
         self._framing = 0  # bytes of framing since the last byte of content
         self._incoming: StreamReader | None = None  # the newest request's content
@@ -127,13 +129,15 @@ class FrontConnection(RequestHandler):
             self._part_of_a_head(data)
             return
         message, self._incoming = self._messages[-1]
-        if not data or isinstance(message, _ErrInfo):
-            self._head.clear()
-            return
         head: bytes | bytearray = data
-        if self._head:
+        if self._head_at or self._head:
             head = self._head + data
-            self._head.clear()
+            blind = self._blind
+            self._forget_head()
+            if blind:
+                return
+        if not data or isinstance(message, _ErrInfo):
+            return
         # The C parser takes two spaces for one, and RTSP for HTTP.
         if len(head) > self.limits.header_bytes or not _REQUEST_LINE.match(head):
             self._messages.pop()
@@ -148,6 +152,13 @@ class FrontConnection(RequestHandler):
             if isinstance(message, _ErrInfo) and not incoming.is_eof():
                 # aiohttp queues the error behind the request that waits for its content, and leaves that waiting.
                 self._break_off(incoming, BadRequest("The content's framing is not valid."))
+                return
+        if incoming.is_eof():
+            self._framing = 0
+            if incoming.total_bytes - size != len(data) and not data.endswith(_END):
+                # The next header section has begun, and only the parser knows where.
+                self._blind = True
+                self._head_at = self._loop.time()
         elif incoming.total_bytes != size:
             self._framing = 0
         else:
@@ -166,18 +177,21 @@ class FrontConnection(RequestHandler):
         self._stuck = None
 
     def _part_of_a_head(self, data: bytes) -> None:
-        if not self._head:
-            if not data.strip(b"\r\n"):
-                return  # empty lines before a request (RFC 9112 section 2.2)
+        if not self._head_at and data.strip(b"\r\n"):  # not for empty lines before it (RFC 9112 section 2.2)
             self._head_at = self._loop.time()
         self._head += data
         if len(self._head) > self.limits.header_bytes:
             self._refuse(_too_long(self.limits))
 
+    def _forget_head(self) -> None:
+        self._head.clear()
+        self._head_at = 0.0
+        self._blind = False
+
     def _refuse(self, refusal: Refusal) -> None:
         """Answer in its turn, and read no more."""
         self._refused = True
-        self._head.clear()
+        self._forget_head()
         self._messages.append((_ErrInfo(status=refusal.status, exc=refusal, message=""), EMPTY_PAYLOAD))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -187,11 +201,11 @@ class FrontConnection(RequestHandler):
     @property
     def idle(self) -> bool:
         """Whether the connection is between two requests."""
-        return self._waiter is not None and not self._head
+        return self._waiter is not None and not self._head_at
 
     def sweep(self, now: float) -> None:
         """Look whether the client is too slow. `now` is the loop's time."""
-        if self._head and now - self._head_at >= self.limits.header_timeout:
+        if self._head_at and now - self._head_at >= self.limits.header_timeout:
             self._refuse(RequestTimeout("The header section took longer than `limits.header_timeout` allows."))
         if self._incoming is not None:
             self._judge_content(self._incoming, now)

@@ -302,3 +302,38 @@ async def test_an_http_1_0_client_of_half_an_answer_gets_a_reset() -> None:
             writer.close()
             with pytest.raises(ConnectionResetError):
                 await loop.sock_recv(raw, 1000)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("rest", [b"G", b"GET / HTTP/1.1\r\nHost", b"GET / HTTP/1.1\r\nHost: h\r\n\r", b"\r\n"])
+async def test_a_request_may_begin_in_the_packet_in_which_content_ends(framing: str, rest: bytes) -> None:
+    async with bench() as run:
+        lines = b"Content-Length: 5\r\n\r\n" if framing == "length" else b"Transfer-Encoding: chunked\r\n\r\n5\r\n"
+        client, sender = await run.client(b"POST / HTTP/1.1\r\nHost: h\r\n" + lines)
+        ending = b"hello" if framing == "length" else b"hello\r\n0\r\n\r\n"
+        await until(lambda: run.front.count == 1)
+        sender.write(ending + rest)
+        reader, writer = await run.upstream()
+        await head(reader)
+        await reader.readuntil(b"hello" if framing == "length" else b"0\r\n\r\n")
+        writer.write(OK)
+        await head(client)
+        await client.readexactly(2)
+        following = GET if rest == b"\r\n" else GET[len(rest) :] if GET.startswith(rest) else b"\n"
+        sender.write(following)
+        await head(reader)
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_head_that_began_with_the_end_of_content_has_a_deadline_too() -> None:
+    async with bench(limits=Limits(header_timeout=0.1)) as run:
+        client, sender = await run.client(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
+        await until(lambda: run.front.count == 1)
+        sender.write(b"helloGET / HT")
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(OK)
+        await head(client)
+        await client.readexactly(2)
+        assert await told(client) == (408, "request_timeout")
