@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 IDLE_GRACE: Final = 0.5
 
 _END: Final = b"\r\n\r\n"
+_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
 #: RFC 9112 section 3, after empty lines (section 2.2); methods are those in capitals that a registry may have.
 _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[A-Z][A-Z_-]{0,31} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]\r\n")
 
@@ -91,6 +92,8 @@ class FrontConnection(RequestHandler):
         """Give the parser one header section at a time: what is wrong with one must not take those before with it."""
         if self._held:
             data, self._held = self._held + data, b""
+        elif not data and not self._buffer_paused and (self._incoming is None or self._incoming.is_eof()):
+            return  # aiohttp asks for what the parser holds after each read of content; there is none
         start = 0
         while not self._refused:
             incoming = self._incoming
@@ -103,8 +106,10 @@ class FrontConnection(RequestHandler):
             if len(self._messages) >= MAX_MSG_QUEUE_SIZE:
                 self._held = data[start:]  # aiohttp has paused reading, and calls again when there is room
                 return
-            end = self._end_of_head(data, start)
-            self._take_head(data[start:end] if end - start < len(data) else data)
+            end = head_end = self._end_of_head(data, start)
+            if end < len(data) and (length := _LENGTH.search(data, start, end)) and end + int(length[1]) == len(data):
+                end = len(data)  # all that follows is its content: 2 µs less than to take it on its own
+            self._take_head(data[start:end] if end - start < len(data) else data, head_end - start)
             if end == len(data):
                 return
             start = end
@@ -118,7 +123,8 @@ class FrontConnection(RequestHandler):
         found = data.find(_END, start)
         return found + len(_END) if found >= 0 else len(data)
 
-    def _take_head(self, data: bytes) -> None:
+    def _take_head(self, data: bytes, size: int) -> None:
+        """Take a header section, a part of one, or one with all its content; `size`: how many bytes are head."""
         before = self._request_count
         try:
             super().data_received(data)
@@ -132,6 +138,7 @@ class FrontConnection(RequestHandler):
         head: bytes | bytearray = data
         if self._head_at or self._head:
             head = self._head + data
+            size += len(self._head)
             blind = self._blind
             self._forget_head()
             if blind:
@@ -139,9 +146,9 @@ class FrontConnection(RequestHandler):
         if not data or isinstance(message, _ErrInfo):
             return
         # The C parser takes two spaces for one, and RTSP for HTTP.
-        if len(head) > self.limits.header_bytes or not _REQUEST_LINE.match(head):
+        too_long = size > self.limits.header_bytes
+        if too_long or not _REQUEST_LINE.match(head):
             self._messages.pop()
-            too_long = len(head) > self.limits.header_bytes
             self._refuse(_too_long(self.limits) if too_long else BadRequest("The request line is not valid."))
 
     def _take_content(self, data: bytes, incoming: StreamReader) -> None:
