@@ -101,6 +101,7 @@ class FrontConnection(RequestHandler):
                 self._take_content(data[start:] if start else data, incoming)
                 return
             if self._upgraded:
+                self._blind = True  # if the upgrade is declined, aiohttp goes on with what has come meanwhile
                 super().data_received(data[start:] if start else data)
                 return
             if len(self._messages) >= MAX_MSG_QUEUE_SIZE:
@@ -136,7 +137,7 @@ class FrontConnection(RequestHandler):
             return
         message, self._incoming = self._messages[-1]
         head: bytes | bytearray = data
-        if self._head_at or self._head:
+        if self._head_at or self._head or self._blind:
             head = self._head + data
             size += len(self._head)
             blind = self._blind
@@ -165,7 +166,7 @@ class FrontConnection(RequestHandler):
             if incoming.total_bytes - size != len(data) and not data.endswith(_END):
                 # The next header section has begun, and only the parser knows where.
                 self._blind = True
-                self._head_at = self._loop.time()
+                self._head_at = 0.0 if self._upgraded else self._loop.time()
         elif incoming.total_bytes != size:
             self._framing = 0
         else:

@@ -254,7 +254,12 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
             self.reusable = False
             self.close()
             return
-        self._touched = True
+        if not self._touched:
+            if data[:7] != b"HTTP/1."[: len(data)]:  # the parser takes RTSP for HTTP
+                self._fail(UpstreamMalformed("The upstream's answer is not valid HTTP/1.1."))
+                return
+            self._touched = True
+        self._framing += len(data)
         parser = self._parser
         if parser is None:
             parser = self._parser = httptools.HttpResponseParser(self)
@@ -283,6 +288,9 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
                     return
                 if self.continued:
                     self._go_on()
+                return
+            if self._framing > MAX_HEAD_BYTES and not self.complete:
+                self._fail(UpstreamMalformed("There is too much framing around the upstream's content."))
                 return
             if self._body_size > HIGH_WATER and not self.reading_paused and not self.complete:
                 self.reading_paused = True

@@ -40,6 +40,7 @@ class ResponseMessage:
         "_body",
         "_body_size",
         "_expect_none",
+        "_framing",
         "_informational",
         "_interim",
         "_parser",
@@ -81,6 +82,7 @@ class ResponseMessage:
         self._asked_to_switch = switch
         self._informational = 0
         self._trailers = 0
+        self._framing = 0  # bytes since the last one of content
         self._until_close = False
         self.dated = False
 
@@ -105,6 +107,9 @@ class ResponseMessage:
     def on_headers_complete(self) -> None:
         parser = self._parser
         assert parser is not None
+        version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise httptools.HttpParserError("neither HTTP/1.1 nor HTTP/1.0")
         status = parser.get_status_code()
         if status == 101 and self._asked_to_switch:
             self._on_switch()
@@ -135,15 +140,15 @@ class ResponseMessage:
                 self._parser = None
                 self.complete = True
         elif coding is not None:
-            if coding.strip().lower() != b"chunked":
-                raise httptools.HttpParserError("a transfer coding other than chunked")
+            if coding.strip().lower() != b"chunked" or version == "1.0":  # RFC 9112 section 6.1
+                raise httptools.HttpParserError("a transfer coding that there is not")
         elif self.length is None:
             self._until_close = True
         self.head_done = True
 
     def _on_switch(self) -> None:
         upgrades = [value.lower() for name, value in self.fields if name.lower() == b"upgrade"]
-        if upgrades != [b"websocket"]:
+        if upgrades != [b"websocket"] or _CONTROLS.search(self.reason):
             raise httptools.HttpParserError("a switch to another protocol than the one asked for")
         self.status = 101
         self.bodiless = True
@@ -165,6 +170,7 @@ class ResponseMessage:
             raise httptools.HttpParserError("content in the answer to a HEAD")
         self._body.append(data)
         self._body_size += len(data)
+        self._framing = 0
 
     def on_message_complete(self) -> None:
         if self.head_done and not self.switched:

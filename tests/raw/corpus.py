@@ -82,7 +82,7 @@ GOOD: Final = b"GET /good HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #: A request that hides in another's content; the upstream must never see it.
 HIDDEN: Final = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
-# -- two ways to frame (RFC 9112 section 6.1, 6.3) -----------------------------------------------------------------
+# -- two ways to frame (RFC 9112 section 6.1, 6.3) -------------------------------------------------------------------
 
 _CL, _TE = b"Content-Length: 5", b"Transfer-Encoding: chunked"
 _refused("length-then-coding", _post(_CL, _TE, content=b"0\r\n\r\n"))
@@ -136,7 +136,7 @@ _refused("length-on-a-get-broken-off", _get(b"Content-Length: 10") + b"hello", e
 _refused("length-space-before-colon", _post(b"Content-Length : 5", content=b"hello"))
 _refused("length-tab-before-colon", _post(b"Content-Length\t: 5", content=b"hello"))
 
-# -- transfer codings (RFC 9112 section 6.1) -----------------------------------------------------------------------
+# -- transfer codings (RFC 9112 section 6.1) -------------------------------------------------------------------------
 
 for _name, _value, _statuses in [
     ("gzip-chunked", b"gzip, chunked", (501,)),
@@ -177,7 +177,7 @@ _refused("coding-behind-a-bare-lf", _post(b"X: y\nTransfer-Encoding: chunked", c
 _refused("coding-behind-a-bare-cr", _post(b"X: y\rTransfer-Encoding: chunked", content=b"0\r\n\r\n"))
 _refused("coding-with-a-nul-in-its-name", _post(b"Transfer-Encoding\x00: chunked", content=b"0\r\n\r\n"))
 
-# -- line folding (RFC 9112 section 5.2) ---------------------------------------------------------------------------
+# -- line folding (RFC 9112 section 5.2) -----------------------------------------------------------------------------
 
 _refused("fold-in-host", b"GET /case HTTP/1.1\r\nHost: local\r\n host\r\n\r\n")
 _refused("fold-before-host-s-value", b"GET /case HTTP/1.1\r\nHost:\r\n localhost\r\n\r\n")
@@ -191,7 +191,7 @@ _refused("fold-of-nothing", _get(b"X-Long: a\r\n "))
 _refused("fold-before-the-first-field", b"GET /case HTTP/1.1\r\n Host: localhost\r\n\r\n")
 _refused("fold-by-tab-before-the-first-field", b"GET /case HTTP/1.1\r\n\tX: y\r\nHost: localhost\r\n\r\n")
 
-# -- line ends (RFC 9112 section 2.2) ------------------------------------------------------------------------------
+# -- line ends (RFC 9112 section 2.2) --------------------------------------------------------------------------------
 
 _refused("lf-for-every-line-end", b"GET /case HTTP/1.1\nHost: localhost\n\n")
 _refused("lf-after-the-request-line", b"GET /case HTTP/1.1\nHost: localhost\r\n\r\n")
@@ -235,7 +235,7 @@ for _byte in [*range(0x20), 0x7F]:
 _refused("value-of-one-nul", _get(b"X: \x00"))
 _refused("value-ending-in-nul", _get(b"X: y\x00"))
 
-# -- Host (RFC 9112 section 3.2, RFC 9110 section 7.2) ----------------------------------------------------------------
+# -- Host (RFC 9112 section 3.2, RFC 9110 section 7.2) ---------------------------------------------------------------
 
 _refused("host-missing", b"GET /case HTTP/1.1\r\n\r\n")
 _refused("host-missing-with-other-fields", b"GET /case HTTP/1.1\r\nX: y\r\n\r\n")
@@ -281,7 +281,7 @@ for _name, _value in {
 }.items():
     _refused(f"host-{_name}", _host(_value))
 
-# -- targets (RFC 9112 section 3.2) ------------------------------------------------------------------------------------
+# -- targets (RFC 9112 section 3.2) ----------------------------------------------------------------------------------
 
 for _name, _target in {
     "at-sign": b"@evil.example",
@@ -329,7 +329,7 @@ _refused("target-with-a-space", _line(b"GET /ca se HTTP/1.1"))
 _refused("target-with-a-version", _line(b"GET /hidden HTTP/1.1 HTTP/1.1"))
 _refused("target-empty", _line(b"GET  HTTP/1.1"))
 
-# -- request lines (RFC 9112 section 3) --------------------------------------------------------------------------------
+# -- request lines (RFC 9112 section 3) ------------------------------------------------------------------------------
 
 _refused("method-empty", _line(b" /case HTTP/1.1"))
 _refused("method-lower-case", _line(b"get /case HTTP/1.1"), 400, 501)
@@ -366,7 +366,7 @@ _refused("space-after-the-version", _line(b"GET /case HTTP/1.1 "))
 _refused("tab-after-the-version", _line(b"GET /case HTTP/1.1\t"))
 _refused("words-after-the-version", _line(b"GET /case HTTP/1.1 x"))
 
-# -- versions and other protocols (RFC 9110 section 2.5) ---------------------------------------------------------------
+# -- versions and other protocols (RFC 9110 section 2.5) -------------------------------------------------------------
 
 _refused("http-0.9", b"GET /case\r\n", 400, 505, ends=True)
 _refused("http-0.9-with-an-empty-line", b"GET /case\r\n\r\n", 400, 505)
@@ -416,7 +416,7 @@ _refused("smtp", b"EHLO localhost\r\n\r\n")
 _refused("redis", b"*1\r\n$4\r\nPING\r\n\r\n")
 _refused("a-response", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-# -- too much (RFC 6585 section 5) -------------------------------------------------------------------------------------
+# -- too much (RFC 6585 section 5) -----------------------------------------------------------------------------------
 
 _refused("request-line-too-long", _get(target=b"/" + b"a" * HEADER_BYTES), 431)
 _refused("request-line-that-never-ends", b"GET /" + b"a" * 2 * HEADER_BYTES, 431)
@@ -432,7 +432,7 @@ _refused("cookies-too-long-together", _get(*[b"Cookie: a=" + b"b" * 8000] * 5), 
 _refused("host-too-long", _host(b"a" * (HEADER_BYTES + 1)), 400, 431)
 _refused("spaces-that-never-end", b"GET /case HTTP/1.1\r\nHost: localhost\r\nX:" + b" " * 2 * HEADER_BYTES, 400, 431)
 
-# -- chunks (RFC 9112 section 7.1) -------------------------------------------------------------------------------------
+# -- chunks (RFC 9112 section 7.1) -----------------------------------------------------------------------------------
 
 for _name, _size in {
     "plus": b"+5",
@@ -504,7 +504,7 @@ _refused(
 _refused("trailer-too-long", _chunked(b"0\r\nX: " + b"a" * 2 * HEADER_BYTES + b"\r\n\r\n"), 400, 431)
 _refused("trailers-that-never-end", _chunked(b"0\r\n" + b"X: y\r\n" * 20_000), 400, 431)
 
-# -- broken off (RFC 9112 section 8) -----------------------------------------------------------------------------------
+# -- broken off (RFC 9112 section 8) ---------------------------------------------------------------------------------
 
 _refused("length-broken-off", _post(b"Content-Length: 10", content=b"hello"), ends=True)
 _refused("length-broken-off-at-once", _post(b"Content-Length: 10"), ends=True)
@@ -518,7 +518,7 @@ _refused("head-broken-off", b"GET /case HTTP/1.1\r\nHost: localhost\r\n", ends=T
 _refused("head-broken-off-in-its-end", b"GET /case HTTP/1.1\r\nHost: localhost\r\n\r", ends=True)
 _refused("request-line-broken-off", b"GET /case HT", ends=True)
 
-# -- expectations and upgrades (RFC 9110 section 10.1.1, 7.8) ------------------------------------------------------------
+# -- expectations and upgrades (RFC 9110 section 10.1.1, 7.8) --------------------------------------------------------
 
 for _name, _lines in {
     "unknown": (b"Expect: 200-ok",),
@@ -537,7 +537,7 @@ _refused("upgrade-with-length-twice", _get(*_WEBSOCKET, b"Content-Length: 0", _C
 _refused("upgrade-with-a-bad-chunk", _get(*_WEBSOCKET, _TE) + b"0x5\r\nhello\r\n0\r\n\r\n")
 _refused("upgrade-without-host", b"GET /case HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 
-# -- one after the other (RFC 9112 section 9.3) ----------------------------------------------------------------------------
+# -- one after the other (RFC 9112 section 9.3) ----------------------------------------------------------------------
 
 _BAD: Final = b"GET /hidden HTTP/1.1\r\nHost : localhost\r\n\r\n"
 _refused("good-then-bad", _get() + _BAD, seen=1)
@@ -561,7 +561,7 @@ _refused("unknown-coding-then-good", _post(b"Transfer-Encoding: gzip, chunked", 
 _refused("good-then-bad-then-good", _get() + _BAD + HIDDEN, seen=1)
 
 
-# -- served, without what the client must not say --------------------------------------------------------------------------
+# -- served, without what the client must not say --------------------------------------------------------------------
 
 
 def _served(

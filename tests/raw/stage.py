@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 
 from reauth_proxy import errors
 from tests.fakes.authorization import authorization_server
-from tests.fakes.daemon import DaemonProcess, cared_for, running_daemon, settings
+from tests.fakes.daemon import DaemonProcess, RunningDaemon, cared_for, running_daemon, settings
 from tests.raw.corpus import GOOD
-from tests.raw.strict import StrictUpstream, strict_upstream
+from tests.raw.strict import StrictUpstream, running
 
 #: Seconds in which the proxy has to say what it thinks, and to close; less than any of its own timeouts.
 PATIENCE: Final = 3.0
@@ -105,8 +105,19 @@ class Stage:
     port: int
     upstream: StrictUpstream
     log: Callable[[], str]
+    daemon: RunningDaemon | None = None
     numbers: Iterator[int] = field(default_factory=itertools.count)
     judged: int = 0
+
+    def front(self) -> asyncio.Protocol:
+        """Return the protocol of one more client's connection."""
+        assert self.daemon is not None
+        return self.daemon._front()
+
+    def connections(self) -> int:
+        """Return how many connections from clients there are, and requests under way."""
+        assert self.daemon is not None
+        return self.daemon._front.count + self.daemon._forwarder.active
 
     async def hears(self, data: bytes, way: Way = "whole", *, ends: bool = False) -> bytes:
         """Return all that a client that sends `data` is told until the proxy closes the connection.
@@ -170,7 +181,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(**overrides: Any) -> AsyncIterator[Stage]:
+async def staged(behind: StrictUpstream | None = None, **overrides: Any) -> AsyncIterator[Stage]:
     """Run a daemon in this process."""
     loop = asyncio.get_running_loop()
     unhandled: list[dict[str, Any]] = []
@@ -178,21 +189,21 @@ async def staged(**overrides: Any) -> AsyncIterator[Stage]:
     try:
         async with (
             authorization_server() as authorization,
-            strict_upstream() as upstream,
+            running(behind or StrictUpstream()) as upstream,
             running_daemon(authorization, upstream, **overrides) as daemon,  # type: ignore[arg-type]
         ):
-            stage = Stage(int(daemon.url.rpartition(":")[2]), upstream, daemon.log.getvalue)
+            stage = Stage(int(daemon.url.rpartition(":")[2]), upstream, daemon.log.getvalue, daemon)
             yield stage
             stage.calm()
     finally:
         loop.set_exception_handler(None)
-    assert not unhandled
+    assert not unhandled, unhandled
 
 
 @asynccontextmanager
 async def staged_process(directory: Path, **environ: str) -> AsyncIterator[Stage]:
     """Run a daemon as a process of its own, with additions to its environment; it says first which parser it has."""
-    async with authorization_server() as authorization, strict_upstream() as upstream:
+    async with authorization_server() as authorization, running(StrictUpstream()) as upstream:
         process = DaemonProcess(
             directory,
             settings(authorization, upstream),  # type: ignore[arg-type]

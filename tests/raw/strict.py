@@ -81,17 +81,16 @@ class StrictUpstream:
     Attributes:
         seen: whole requests.
         violations: what could not be read in exactly one way.
-        broken: requests that began and never became whole.
+        writers: of the connections that are open.
     """
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.violations: list[str] = []
-        self.broken = 0
         self.open = 0
         self.port = 0
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self.writers: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -104,28 +103,30 @@ class StrictUpstream:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in self._writers:
+        for writer in self.writers:
             writer.close()
         while self.open:
             await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
-        self._writers.add(writer)
+        self.writers.add(writer)
         try:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while True:
                     seen = await self._one(reader, writer)
                     self.seen.append(seen)
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(seen.target), seen.target))
-        except asyncio.IncompleteReadError as error:
-            self.broken += bool(error.partial)
+                    await self.answer(seen.target, reader, writer)
         except Violation as violation:
             self.violations.append(str(violation))
         finally:
             writer.close()
-            self._writers.discard(writer)
+            self.writers.discard(writer)
             self.open -= 1
+
+    async def answer(self, target: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer a request."""
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(target), target))
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Seen:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -137,9 +138,8 @@ class StrictUpstream:
 
 
 @asynccontextmanager
-async def strict_upstream() -> AsyncIterator[StrictUpstream]:
+async def running(upstream: StrictUpstream) -> AsyncIterator[StrictUpstream]:
     """Run one."""
-    upstream = StrictUpstream()
     await upstream.start()
     try:
         yield upstream

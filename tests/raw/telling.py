@@ -1,4 +1,4 @@
-"""The real daemon, which says first which parser it reads requests with: ``python -m tests.raw.telling --config FILE``."""
+"""The real daemon, which says first which parser it has: ``python -m tests.raw.telling --config FILE``."""
 
 from __future__ import annotations
 
@@ -18,5 +18,6 @@ def parser() -> str:
 
 
 if __name__ == "__main__":
-    print(parser(), file=sys.stderr, flush=True)
+    sys.stderr.write(parser() + "\n")
+    sys.stderr.flush()
     main()

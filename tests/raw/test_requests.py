@@ -1,4 +1,4 @@
-"""Whatever a client sends: refused with the narrowest answer and the end of the connection, or passed on unambiguously."""
+"""What hostile clients send is refused, and the connection closed; or it is passed on so that nobody can misread it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def test_a_method_that_is_not_supported_is_answered_with_those_that_are(st
     assert b"GET" in told.values(b"allow")[0], "RFC 9110 section 15.5.6"
 
 
-def test_the_readme_names_every_code_with_its_status() -> None:
+async def test_the_readme_names_every_code_with_its_status() -> None:
     text = README.read_text()
     missing = [code for code, status in STATUS_OF.items() if f"| `{code}` | {status} |" not in text]
     assert not missing
