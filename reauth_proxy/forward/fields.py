@@ -145,6 +145,8 @@ class RequestRules:
             elif kind == HOST:
                 found.host = value
             elif kind == LENGTH:
+                if value[:1] == b"0":
+                    value = value.lstrip(b"0") or b"0"  # who takes 010 for octal must not see it
                 found.length = value
                 lines.append(name + b": " + value + b"\r\n")
             elif kind == NOTED:

@@ -176,3 +176,8 @@ def test_responses_can_be_changed_by_the_configuration() -> None:
 def test_challenges_are_found_in_every_spelling_and_field() -> None:
     sent = [(b"www-authenticate", b"Basic"), (b"A", b"b"), (b"WWW-Authenticate", b"Bearer")]
     assert challenges(sent) == [b"Basic", b"Bearer"]
+
+
+@pytest.mark.parametrize(("sent", "seen"), [(b"010", b"10"), (b"0", b"0"), (b"000", b"0"), (b"100", b"100")])
+def test_a_length_loses_the_zeros_that_some_take_for_octal(sent: bytes, seen: bytes) -> None:
+    assert forwarded((b"content-length", sent)) == [b"content-length: " + seen + b"\r\n"]

@@ -21,7 +21,7 @@ from tests.raw.corpus import GOOD
 from tests.raw.strict import StrictUpstream, running
 
 #: Seconds in which the proxy has to say what it thinks, and to close; less than any of its own timeouts.
-PATIENCE: Final = 3.0
+PATIENCE: Final = 6.0
 
 Way = Literal["whole", "byte by byte"]
 
