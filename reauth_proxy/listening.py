@@ -38,6 +38,27 @@ class StartError(ReauthError):
     """The daemon could not start; the text says why and how to mend it."""
 
 
+class _SocketFile:
+    """The file of a Unix socket, to be removed only as long as it is ours."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity = self._look()
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def remove(self) -> None:
+        """Remove it, unless another daemon listens there by now."""
+        if self._identity is not None and self._look() == self._identity:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+
 class Door:
     """One listening address.
 
@@ -48,6 +69,7 @@ class Door:
     def __init__(self, address: Listen, server: asyncio.Server) -> None:
         self.address = address
         self._server = server
+        self._made = None if address.path is None else _SocketFile(Path(address.path))
         self.url = f"unix:{address.path}"
         if address.path is None:
             host, port = server.sockets[0].getsockname()[:2]
@@ -64,8 +86,8 @@ class Door:
                 _refuse_newcomers(listening.fileno())
         await asyncio.sleep(LAST_CALL)
         self._server.close()
-        if self.address.path is not None:
-            await asyncio.to_thread(Path(self.address.path).unlink, missing_ok=True)
+        if self._made is not None:
+            await asyncio.to_thread(self._made.remove)
 
 
 def _refuse_newcomers(fileno: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -203,7 +204,8 @@ def raise_file_limit() -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with contextlib.suppress(ValueError, OSError):  # macOS has a limit of its own below "unlimited"
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def spare_the_collector() -> None:
@@ -227,26 +229,34 @@ async def _reload(daemon: Daemon, config_file: Path) -> None:
         log.error("config.rejected", problems=[str(error)])
 
 
+def _end(stop: asyncio.Event) -> None:
+    """Begin to end; at the second signal, end at once."""
+    if stop.is_set():
+        os._exit(1)
+    stop.set()
+
+
 async def _serve(daemon: Daemon, config_file: Path) -> None:
     loop = asyncio.get_running_loop()
     stop, hangup = asyncio.Event(), asyncio.Event()
     # Before anything else: whoever sees us listen may send a signal at once.
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _end, stop)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     await daemon.start()
     spare_the_collector()
     ending = asyncio.create_task(stop.wait(), name="stop")
     while not stop.is_set():
-        reloading = asyncio.create_task(hangup.wait(), name="hangup")
-        await asyncio.wait([ending, reloading], return_when=asyncio.FIRST_COMPLETED)
-        reloading.cancel()
-        if hangup.is_set():
+        waiting = asyncio.create_task(hangup.wait(), name="hangup")
+        await asyncio.wait([ending, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if hangup.is_set() and not stop.is_set():
             hangup.clear()
-            await _reload(daemon, config_file)
-    # A second signal ends at once.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, os._exit, 1)
+            reloading = asyncio.create_task(_reload(daemon, config_file), name="reload")
+            await asyncio.wait([ending, reloading], return_when=asyncio.FIRST_COMPLETED)
+            if not reloading.done():  # a file that cannot be read now must not keep us from ending
+                reloading.cancel()
+                await asyncio.wait([reloading])
     await daemon.stop()
 
 

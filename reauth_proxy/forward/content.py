@@ -14,8 +14,10 @@ from reauth_proxy.errors import ContentTooLarge
 from reauth_proxy.forward.spool import Copy, Spool
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
-#: What a request whose content nobody reads may hold: aiohttp's buffer, until it stops reading.
-UNREAD: Final = 128 * 1024
+#: aiohttp stops reading content at twice this, and may have read as much as the event loop reads at once.
+READ_BUFFER: Final = 64 * 1024
+#: What a request whose content nobody reads may hold.
+UNREAD: Final = 2 * READ_BUFFER + 256 * 1024
 
 
 def as_chunk(data: bytes) -> bytes:
@@ -44,6 +46,9 @@ class Kept:
     def may_wait(self) -> bool:
         """Tell whether the request may be parked: its content was counted when it was read."""
         return True
+
+    def waited(self) -> None:
+        """The request waits no more; its content is counted on."""
 
     def close(self) -> None:
         """Count the content no more."""
@@ -87,13 +92,18 @@ class Streamed:
         return self._copy.whole
 
     def may_wait(self) -> bool:
-        """Tell whether the request may be parked: what its connection buffers meanwhile is counted."""
+        """Tell whether the request may be parked: what its connection buffers is counted until :meth:`waited`."""
         if not self._reserved:
             held = UNREAD if self.length is None else min(self.length, UNREAD)
             if not self._spool.reserve(held):
                 return False
             self._reserved = held
         return True
+
+    def waited(self) -> None:
+        """The request waits no more, and its content flows."""
+        self._spool.free(self._reserved)
+        self._reserved = 0
 
     async def wire(self) -> AsyncIterator[bytes]:
         """Yield the content in the framing in which it is sent, from the beginning.
@@ -125,8 +135,7 @@ class Streamed:
         """Keep and count the content no more."""
         if self._copy.whole:
             self._copy.give_up()
-        self._spool.free(self._reserved)
-        self._reserved = 0
+        self.waited()
 
 
 Content = Kept | Streamed

@@ -25,7 +25,7 @@ from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.tunnel import SWITCHING, Tunnel, Tunnels
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.session.tokens import AccessToken
-from reauth_proxy.upstream.message import Fields, Interim
+from reauth_proxy.upstream.message import Fields
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +54,7 @@ class Trip:
     """One request under way: what it goes by, what the access log will say of it, what has to be ended with it."""
 
     __slots__ = (
+        "_request",
         "content",
         "generation",
         "id",
@@ -79,6 +80,12 @@ class Trip:
         self.size = 0
         self.content: Content = EMPTY
         self.upload: Upload | None = None
+        self._request = request
+
+    def interim(self, status: int, reason: bytes, found: Fields) -> None:
+        """Pass an interim response on (RFC 9110 section 15.2)."""
+        with contextlib.suppress(ClientGone):
+            write(self._request, interim_head(status, reason, self.plan.response_rules.filter(found)))
 
 
 class Forwarder:
@@ -128,10 +135,8 @@ class Forwarder:
             return await self.refuse(request, trip, InternalError("The proxy failed; its log says why."))
         finally:
             self.active -= 1
-            if trip.upload is not None:
-                await trip.upload.stop()
             if trip.content is not EMPTY:
-                trip.content.close()
+                await self._let_go(trip)
             if self._access.enabled:
                 self._access.finished(
                     trip.id,
@@ -143,6 +148,14 @@ class Forwarder:
                     trip.outcome,
                     trip.size,
                 )
+
+    async def _let_go(self, trip: Trip) -> None:
+        """Stop reading and keeping content, whether or not somebody cancels us meanwhile."""
+        try:
+            if trip.upload is not None:
+                await trip.upload.stop()
+        finally:
+            trip.content.close()
 
     def follow(self, plan: Plan, access: AccessLog) -> None:
         """Go by another plan from now on, and write to another log; requests under way go on by the one they had."""
@@ -176,7 +189,7 @@ class Forwarder:
         session = plan.route.session
         token = session.usable()
         if token is None:  # none, an expired one, or one to be renewed: this may park
-            token = await self._parked(trip, session.token(fresh=self._late(content)))
+            token = await self._parked(trip, session.token(fresh=self._late(content)), waits=session.waits)
         response = await self._send(request, trip, client, token)
         lines: list[bytes] = []
         if plan.route.rejects(response):
@@ -225,19 +238,25 @@ class Forwarder:
         """Tell whether content had better not be rejected after it was sent: it is too long to be sent twice."""
         return isinstance(content, Streamed) and content.too_long
 
-    async def _parked(self, trip: Trip, wait: Coroutine[object, object, AccessToken | None]) -> AccessToken | None:
+    async def _parked(
+        self, trip: Trip, wait: Coroutine[object, object, AccessToken | None], *, waits: bool
+    ) -> AccessToken | None:
         """Wait for the session's answer; what takes longer than a loop's turn was parked.
+
+        Args:
+            waits: the answer will take its time, so that content has to be kept meanwhile.
 
         Raises:
             TooManyParked: what waits holds as much content already as it may.
         """
-        if not trip.content.may_wait():
+        if waits and not trip.content.may_wait():
             wait.close()
             raise TooManyParked("Waiting requests hold as much content already as `replay.total` allows.", 1.0)
         since = self._loop.time()
         try:
             return await wait
         finally:
+            trip.content.waited()
             waited = self._loop.time() - since
             if waited > 0.001:
                 log.debug("request.parked", request_id=trip.id, seconds=round(waited, 3))
@@ -250,7 +269,7 @@ class Forwarder:
         content = trip.content
         trip.generation = 0 if token is None else token.generation
         request_id = trip.id.encode()
-        interim = None if client.old else self._interim(request, trip)
+        interim = None if client.old else trip.interim
         if isinstance(content, Kept):
             head = client.head(route, request_id, token)
             return await route.exchange(head + content.wire, client.method, websocket=client.websocket, interim=interim)
@@ -259,15 +278,6 @@ class Forwarder:
         trip.upload = Upload(request, content, expect=expect, client_expects=client.expects)
         head = client.head(route, request_id, token, expect=expect)
         return await trip.upload.exchange(route, head, client.method, interim)
-
-    def _interim(self, request: web.BaseRequest, trip: Trip) -> Interim:
-        """Return what passes interim responses on (RFC 9110 section 15.2)."""
-
-        def pass_on(status: int, reason: bytes, found: Fields) -> None:
-            with contextlib.suppress(ClientGone):
-                write(request, interim_head(status, reason, trip.plan.response_rules.filter(found)))
-
-        return pass_on
 
     async def _replace(
         self, request: web.BaseRequest, trip: Trip, client: ClientRequest, rejected: Response
@@ -281,7 +291,8 @@ class Forwarder:
         try:
             if trip.upload is not None:
                 await trip.upload.stop()
-            newer = await self._parked(trip, route.session.replace(trip.generation))
+            waits = route.session.generation <= trip.generation
+            newer = await self._parked(trip, route.session.replace(trip.generation), waits=waits)
             if newer is None:
                 trip.outcome = "relayed"
                 return rejected, []

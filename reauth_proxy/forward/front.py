@@ -15,7 +15,7 @@ import structlog
 from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, _ErrInfo
+from aiohttp.web_protocol import _ErrInfo
 
 from reauth_proxy.errors import (
     BadRequest,
@@ -26,14 +26,18 @@ from reauth_proxy.errors import (
     VersionNotSupported,
 )
 from reauth_proxy.forward import answers
+from reauth_proxy.forward.extent import Chunked, Counted
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import CLOSED, LINGERING, ClientGone, write
+from reauth_proxy.forward.serving import Serving
 from reauth_proxy.upstream.sending import unsent
 
 log = structlog.get_logger(__name__)
 
 #: Seconds that a connection has to be idle while draining before it is closed: its next request may be on its way.
 IDLE_GRACE: Final = 0.5
+#: Bytes behind a request that is being answered, beyond which no more are read until it is.
+MOST_HELD: Final = 64 * 1024
 
 _END: Final = b"\r\n\r\n"
 _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
@@ -41,7 +45,7 @@ _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
 _REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[A-Z][A-Z_-]{0,31} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]\r\n")
 
 
-class FrontConnection(RequestHandler):
+class FrontConnection(Serving):
     """One client's connection.
 
     Attributes:
@@ -49,8 +53,8 @@ class FrontConnection(RequestHandler):
     """
 
     __slots__ = (
-        "_blind",
         "_drain_mark",
+        "_extent",
         "_framing",
         "_head",
         "_head_at",
@@ -73,8 +77,8 @@ class FrontConnection(RequestHandler):
         self._wire: asyncio.Transport | None = None  # unlike aiohttp's own, until the connection is lost
         self._head = bytearray()  # a header section that is not complete yet
         self._head_at = 0.0  # when its first byte came; 0.0: none has
-        self._blind = False  # its beginning came with the end of content, and is not in `_head`
-        self._held = b""  # what has come behind as many requests as may wait
+        self._held = b""  # what has come behind the request that is being answered
+        self._extent: Counted | Chunked | None = None  # where the content that comes now will end
         self._framing = 0  # bytes of framing since the last byte of content
         self._incoming: StreamReader | None = None  # the newest request's content
         self._mark: tuple[StreamReader, int, float] | None = None  # how much of which content had come, and when
@@ -89,31 +93,55 @@ class FrontConnection(RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Give the parser one header section at a time: what is wrong with one must not take those before with it."""
+        """Give the parser one header section, or the content of one request, at a time.
+
+        What is wrong with one request cannot take those before with it, and what comes behind one waits here until
+        that is answered.
+        """
         if self._held:
             data, self._held = self._held + data, b""
-        elif not data and not self._buffer_paused and (self._incoming is None or self._incoming.is_eof()):
-            return  # aiohttp asks for what the parser holds after each read of content; there is none
+        elif not data:
+            self._take_content(b"")  # aiohttp asks for what the parser holds back
+            return
         start = 0
-        while not self._refused:
-            incoming = self._incoming
-            if incoming is not None and not incoming.is_eof():
-                self._take_content(data[start:] if start else data, incoming)
+        while start < len(data) and not self._refused:
+            if self._extent is not None:
+                end = self._extent.end(data, start)
+                if self._extent.done:
+                    self._extent = None
+                self._take_content(data[start:end] if end - start < len(data) else data)
+            elif self._messages or self._request_in_progress or self._parsing:
+                self._hold(data[start:])
                 return
-            if self._upgraded:
-                self._blind = True  # if the upgrade is declined, aiohttp goes on with what has come meanwhile
-                super().data_received(data[start:] if start else data)
-                return
-            if len(self._messages) >= MAX_MSG_QUEUE_SIZE:
-                self._held = data[start:]  # aiohttp has paused reading, and calls again when there is room
-                return
-            end = head_end = self._end_of_head(data, start)
-            if end < len(data) and (length := _LENGTH.search(data, start, end)) and end + int(length[1]) == len(data):
-                end = len(data)  # all that follows is its content: 2 µs less than to take it on its own
-            self._take_head(data[start:end] if end - start < len(data) else data, head_end - start)
-            if end == len(data):
-                return
+            else:
+                end = head_end = self._end_of_head(data, start)
+                if end < len(data) and (size := _LENGTH.search(data, start, end)) and end + int(size[1]) == len(data):
+                    end = len(data)  # all that follows is its content: 2 µs less than to take it on its own
+                self._take_head(data[start:end] if end - start < len(data) else data, head_end - start)
             start = end
+
+    @property
+    def _parsing(self) -> bool:
+        """Whether the parser holds content back that nobody has had room for."""
+        return self._incoming is not None and not self._incoming.is_eof()
+
+    def _hold(self, data: bytes) -> None:
+        self._held = data
+        if len(data) >= MOST_HELD and not self._buffer_paused:
+            self._pause_reading_for_buffer()
+
+    def take_held(self) -> bytes:
+        """Return what has come behind the request that is being answered, and read on."""
+        held, self._held = self._held, b""
+        if self._buffer_paused:
+            self._resume_reading_for_buffer()
+        return held
+
+    def answered(self) -> None:
+        """The request has been answered: go on with what has come behind it."""
+        self.holding = False
+        if self._held and not self._refused:
+            self.data_received(self.take_held())
 
     def _end_of_head(self, data: bytes, start: int) -> int:
         """Return where the next header section ends, or all ends; its end may have begun in what came before."""
@@ -135,38 +163,35 @@ class FrontConnection(RequestHandler):
         if self._request_count == before:
             self._part_of_a_head(data)
             return
-        message, self._incoming = self._messages[-1]
+        message, payload = self._messages[-1]
+        content_here = len(data) - size
         head: bytes | bytearray = data
-        if self._head_at or self._head or self._blind:
+        if self._head:
             head = self._head + data
             size += len(self._head)
-            blind = self._blind
-            self._forget_head()
-            if blind:
-                return
-        if not data or isinstance(message, _ErrInfo):
+        self._forget_head()
+        if isinstance(message, _ErrInfo):
             return
-        # The C parser takes two spaces for one, and RTSP for HTTP.
         too_long = size > self.limits.header_bytes
+        # The C parser takes two spaces for one, and RTSP for HTTP.
         if too_long or not _REQUEST_LINE.match(head):
             self._messages.pop()
             self._refuse(_too_long(self.limits) if too_long else BadRequest("The request line is not valid."))
+            return
+        self._incoming = payload
+        if not payload.is_eof() and message.method != "CONNECT":
+            length = message.headers.get("Content-Length")
+            self._extent = Chunked() if message.chunked or length is None else Counted(int(length) - content_here)
 
-    def _take_content(self, data: bytes, incoming: StreamReader) -> None:
+    def _take_content(self, data: bytes) -> None:
+        incoming = self._incoming
+        if incoming is None or (not data and incoming.is_eof()):
+            return
         before, size = self._request_count, incoming.total_bytes
         super().data_received(data)
-        if self._request_count != before:
-            message, self._incoming = self._messages[-1]
-            if isinstance(message, _ErrInfo) and not incoming.is_eof():
-                # aiohttp queues the error behind the request that waits for its content, and leaves that waiting.
-                self._break_off(incoming, BadRequest("The content's framing is not valid."))
-                return
-        if incoming.is_eof():
-            self._framing = 0
-            if incoming.total_bytes - size != len(data) and not data.endswith(_END):
-                # The next header section has begun, and only the parser knows where.
-                self._blind = True
-                self._head_at = 0.0 if self._upgraded else self._loop.time()
+        if self._request_count != before and not incoming.is_eof():
+            # aiohttp queues the error behind the request that waits for its content, and leaves that waiting.
+            self._break_off(incoming, BadRequest("The content's framing is not valid."))
         elif incoming.total_bytes != size:
             self._framing = 0
         else:
@@ -181,8 +206,12 @@ class FrontConnection(RequestHandler):
         incoming.set_exception(refusal)
 
     def pause_writing(self) -> None:
-        super().pause_writing()
+        self._paused = True
         self._stuck = None
+
+    def resume_writing(self) -> None:
+        if self._paused:  # a tunnel may have paused in our place
+            super().resume_writing()
 
     def _part_of_a_head(self, data: bytes) -> None:
         if not self._head_at and data.strip(b"\r\n"):  # not for empty lines before it (RFC 9112 section 2.2)
@@ -194,7 +223,6 @@ class FrontConnection(RequestHandler):
     def _forget_head(self) -> None:
         self._head.clear()
         self._head_at = 0.0
-        self._blind = False
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer in its turn, and read no more."""

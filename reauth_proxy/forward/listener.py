@@ -10,6 +10,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from reauth_proxy.errors import TooManyConnections
 from reauth_proxy.forward import answers
+from reauth_proxy.forward.content import READ_BUFFER
 from reauth_proxy.forward.front import FrontConnection
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import LINGER
@@ -71,6 +72,7 @@ class FrontServer(web.Server):
             access_log=None,
             auto_decompress=False,
             lingering_time=LINGER,
+            read_bufsize=READ_BUFFER,
         )
         self.surplus: set[Surplus] = set()
         self._loop = asyncio.get_running_loop()

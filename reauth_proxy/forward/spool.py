@@ -154,6 +154,8 @@ class Copy:
         self._tail_size += len(data)
         if self._tail_size > keeping.memory:
             await self._settled()
+            if not self.whole:
+                return
             if self._file is None and not self._open():
                 self.give_up()
                 return
@@ -163,6 +165,7 @@ class Copy:
     async def read(self) -> AsyncIterator[bytes]:
         """Yield what was kept, from the beginning. Raises InternalError if the disk fails."""
         await self._settled()
+        self._check()
         offset = 0
         while self._file is not None and offset < self._file.size:
             try:
@@ -172,8 +175,14 @@ class Copy:
                 raise InternalError("Content that was kept for a replay could not be read back.") from error
             offset += len(data)
             yield data
+        self._check()
         if self._tail:
             yield b"".join(self._tail)
+
+    def _check(self) -> None:
+        """What was lost on the way to the disk must not be left out in silence."""
+        if not self.whole:
+            raise InternalError("Content that was kept for a replay could not be written to disk.")
 
     def give_up(self) -> None:
         """Keep nothing, now and later."""

@@ -17,6 +17,10 @@ from reauth_proxy.upstream.connection import Connection
 SWITCHING: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
+#: Seconds in which an upstream may take what a tunnel has passed on before its end.
+FLUSH: Final = 5.0
+
+
 class _End(asyncio.Protocol):
     """One side of a tunnel.
 
@@ -51,19 +55,6 @@ class _End(asyncio.Protocol):
         self._owner.connection_lost(exc)
 
 
-class _Tail:
-    """Takes what aiohttp has read of a client's bytes after the handshake: it hands them to a parser."""
-
-    data = b""
-
-    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        self.data += data
-        return False, b""
-
-    def feed_eof(self) -> None:
-        """Nothing to do: the connection's end is noticed elsewhere."""
-
-
 class Tunnel:
     """One tunnel, once the 101 has been passed on."""
 
@@ -95,15 +86,14 @@ class Tunnel:
 
     async def run(self) -> None:
         """Pass bytes both ways until both sides have ended, or one is gone."""
-        tail = _Tail()
-        self._front.set_parser(tail)  # type: ignore[arg-type]  # only these two methods of a parser are called
+        sent_early = self._front.take_held()
         early = self._connection.take_body()
         self._client.set_protocol(self._from_client)
         self._upstream.set_protocol(self._from_upstream)
         if early:
             self._from_upstream.data_received(early)
-        if tail.data:
-            self._from_client.data_received(tail.data)
+        if sent_early:
+            self._from_client.data_received(sent_early)
         await self._ended
 
     def end(self) -> None:
@@ -112,11 +102,12 @@ class Tunnel:
             self._ended.set_result(None)
 
     def close(self) -> None:
-        """Close both sides; what has been passed on already is still delivered to the client."""
+        """Close both sides; what has been passed on already is still delivered, for a while."""
         self._upstream.set_protocol(self._connection)
         self._client.set_protocol(self._front)
-        self._connection.close()
+        self._upstream.close()
         self._client.close()
+        asyncio.get_running_loop().call_later(FLUSH, self._connection.close)
 
     def half_closed(self, other: asyncio.Transport) -> bool:
         """One side sends no more: tell the other, and go on the other way; return whether that is possible."""

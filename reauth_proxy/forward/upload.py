@@ -41,7 +41,7 @@ class Upload:
         connection = await route.connection(method)
         while True:
             try:
-                connection.begin(head, head=False, interim=interim)
+                connection.begin(head, head=method == "HEAD", interim=interim)
                 self._task = asyncio.create_task(self._pump(route, connection), name="upload")
                 await connection.response()
             except ConnectionBroken as broken:

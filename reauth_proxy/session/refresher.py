@@ -114,6 +114,12 @@ class Session:
         return self._book.stats
 
     @property
+    def waits(self) -> bool:
+        """Whether a request that asks for a token now would have to wait for a refresh."""
+        gone = self._book.state in (State.EMPTY, State.SIGNED_OUT)
+        return not gone and self._book.usable(self._clock()) is None
+
+    @property
     def logouts(self) -> int:
         """How often the session ended; what belongs to the session that was compares it."""
         return self._book.stats.logouts

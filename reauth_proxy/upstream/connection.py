@@ -62,6 +62,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         "_timer",
         "_touched",
         "_waiter",
+        "_watching",
         "_write_timeout",
         "_writing_paused",
         "address",
@@ -79,7 +80,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self._loop = loop
         self._write_timeout = write_timeout
         self._writing_paused = False
-        self._drain_waiter = self._continue_waiter = None
+        self._drain_waiter = self._continue_waiter = self._watching = None
         self.transport = None
         self.address = ""
         self.retired = False

@@ -108,7 +108,7 @@ class ResponseMessage:
         parser = self._parser
         assert parser is not None
         version = parser.get_http_version()
-        if version not in ("1.1", "1.0"):
+        if version != "1.1" and version != "1.0":
             raise httptools.HttpParserError("neither HTTP/1.1 nor HTTP/1.0")
         status = parser.get_status_code()
         if status == 101 and self._asked_to_switch:

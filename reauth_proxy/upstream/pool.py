@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,7 +54,7 @@ class Pool:
         self._open: set[Connection] = set()
         self._dialling = 0
         # Requests that wait for a released connection, or None: their turn to dial.
-        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._waiting: dict[asyncio.Future[Connection | None], None] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._looked_at = self._loop.time()
         self._looking: asyncio.Task[None] | None = None
@@ -100,7 +99,7 @@ class Pool:
         if len(self._waiting) >= self._limits.queue:
             raise UpstreamBusy("Too many requests wait for a connection to the upstream already.", 1.0)
         turn: asyncio.Future[Connection | None] = self._loop.create_future()
-        self._waiting.append(turn)
+        self._waiting[turn] = None
         timer = self._loop.call_later(self._limits.wait_timeout, _give_up, turn)
         try:
             return await turn
@@ -110,6 +109,7 @@ class Pool:
             raise
         finally:
             timer.cancel()
+            self._waiting.pop(turn, None)
 
     async def _dial(self) -> Connection:
         """Dial with a turn that is already counted."""
@@ -120,7 +120,8 @@ class Pool:
                 lambda: Connection(self._loop, self._lost, limits.write_timeout),
                 limits.connect_timeout,
             )
-            self._open.add(connection)
+            if connection.transport is not None:  # it may be lost already
+                self._open.add(connection)
         finally:
             self._dialling -= 1
             self._serve_waiting()
@@ -133,7 +134,8 @@ class Pool:
         """Give free turns to dial to the first in line."""
         waiting = self._waiting
         while waiting and self._may_dial():
-            turn = waiting.popleft()
+            turn = next(iter(waiting))
+            del waiting[turn]
             if not turn.done():
                 self._dialling += 1
                 turn.set_result(None)
@@ -149,7 +151,8 @@ class Pool:
     def _pass_on(self, connection: Connection) -> None:
         waiting = self._waiting
         while waiting:
-            turn = waiting.popleft()
+            turn = next(iter(waiting))
+            del waiting[turn]
             if not turn.done():
                 turn.set_result(connection)
                 return

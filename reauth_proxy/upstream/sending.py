@@ -42,6 +42,7 @@ class Sending:
     _writing_paused: bool
     _drain_waiter: asyncio.Future[None] | None  # the one writer
     _continue_waiter: asyncio.Future[None] | None  # the same, before it starts
+    _watching: asyncio.TimerHandle | None  # looks whether the writer gets any further
     transport: asyncio.Transport | None
 
     @abstractmethod
@@ -52,11 +53,12 @@ class Sending:
         """Wait until the upstream takes more content; one that takes nothing for `write_timeout` fails."""
         if self._writing_paused and self.transport is not None:
             self._drain_waiter = self._loop.create_future()
-            timer = self._loop.call_later(self._write_timeout, self._stalled, unsent(self.transport))
+            self._watch(unsent(self.transport))
             try:
                 await self._drain_waiter
             finally:
-                timer.cancel()
+                if self._watching is not None:
+                    self._watching.cancel()
                 self._drain_waiter = None
 
     def _stalled(self, size: int) -> None:
@@ -67,7 +69,10 @@ class Sending:
         if left >= size:
             self._fail(UpstreamTimeout("The upstream took none of the request's content for too long."))
         else:
-            self._loop.call_later(self._write_timeout, self._stalled, left)
+            self._watch(left)
+
+    def _watch(self, size: int) -> None:
+        self._watching = self._loop.call_later(self._write_timeout, self._stalled, size)
 
     async def _continued_within(self, timeout: float) -> None:
         """Wait for :meth:`_go_on`, or the end of `timeout` seconds."""

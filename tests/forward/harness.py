@@ -35,6 +35,8 @@ class ScriptedSession:
         self.replaced: list[int] = []
         self.newer: AccessToken | BaseException | None = token(2)
         self.logouts = 0
+        self.waits = True
+        self.generation = 1
 
     def usable(self) -> AccessToken | None:
         return self.current
