@@ -277,7 +277,14 @@ class Forwarder:
         expect = client.expects or self._late(content)
         trip.upload = Upload(request, content, expect=expect, client_expects=client.expects)
         head = client.head(route, request_id, token, expect=expect)
-        return await trip.upload.exchange(route, head, client.method, interim)
+        response = await trip.upload.exchange(route, head, client.method, interim)
+        if response.status == 417 and expect and not client.expects and content.replayable:
+            # It was we who expected: RFC 9110 section 10.1.1 has the request repeated without.
+            route.discard(response)
+            await trip.upload.stop()
+            trip.upload = Upload(request, content, expect=False, client_expects=False)
+            return await trip.upload.exchange(route, client.head(route, request_id, token), client.method, interim)
+        return response
 
     async def _replace(
         self, request: web.BaseRequest, trip: Trip, client: ClientRequest, rejected: Response

@@ -525,3 +525,45 @@ async def test_interim_answers_are_passed_on_and_filtered_and_not_to_http_1_0() 
         await head(reader)
         writer.write(hints + OK)
         assert (await head(old)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_a_head_with_long_content_gets_no_content() -> None:
+    async with bench(keep=10) as run:
+        client, sender = await run.client(
+            b"HEAD / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        )
+        reader, writer = await run.upstream()
+        await head(reader)
+        sender.write(b"0\r\n\r\n")
+        await reader.readuntil(b"0\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n")
+        assert b"\r\nContent-Length: 1234\r\n" in await head(client)
+        sender.write(GET)
+        reader, writer = await run.upstream() if run.peer.count > 1 else (reader, writer)
+        await head(reader)
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n")
+
+
+async def test_an_upstream_that_does_not_know_our_expectation_gets_the_request_without() -> None:
+    async with bench(keep=10) as run:
+        client, _ = await run.client(post(b"x" * 50))
+        reader, writer = await run.upstream()
+        assert b"\r\nExpect: 100-continue\r\n" in await head(reader)
+        writer.write(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+        reader, writer = await run.upstream()
+        assert b"Expect" not in await head(reader)
+        assert await reader.readexactly(50) == b"x" * 50
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_long_uploads_without_a_session_wait_for_nobody_and_reserve_nothing() -> None:
+    async with bench(keeping=Keeping(memory=10, limit=10, total=100)) as run:
+        run.session.current = None
+        run.session.waits = False
+        for _ in range(3):
+            await run.client(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+            reader, _ = await run.upstream()
+            await head(reader)
+        assert run.forwarder.spool.used == 0

@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from reauth_proxy.forward.limits import Limits
+from reauth_proxy.forward.spool import Keeping
 from tests.fakes.arrivals import until
 from tests.forward.harness import Bench, bench, head
 
@@ -336,4 +337,97 @@ async def test_a_head_that_began_with_the_end_of_content_has_a_deadline_too() ->
         writer.write(OK)
         await head(client)
         await client.readexactly(2)
+        assert await told(client) == (408, "request_timeout")
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"TLS/1.0", b"websocket"])
+async def test_nothing_behind_content_with_an_upgrade_is_lost_or_taken_for_a_request(upgrade: bytes) -> None:
+    smuggled = b"GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"
+    async with bench() as run:
+        lines = b"Connection: Upgrade\r\nUpgrade: " + upgrade + b"\r\nContent-Length: 5\r\n\r\n"
+        client, sender = await run.client(b"POST /one HTTP/1.1\r\nHost: h\r\n" + lines)
+        await until(lambda: run.front.count == 1)
+        sender.write(b"helloPOST /two HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(smuggled))
+        reader, writer = await run.upstream()
+        await head(reader)
+        assert await reader.readexactly(5) == b"hello"
+        sender.write(smuggled)
+        writer.write(OK)
+        await head(client)
+        await client.readexactly(2)
+        assert (await head(reader)).startswith(b"POST /base/two HTTP/1.1\r\n")
+        assert await reader.readexactly(len(smuggled)) == smuggled
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_the_end_of_content_in_a_packet_of_its_own_starts_no_deadline() -> None:
+    async with bench(limits=Limits(header_timeout=0.05)) as run:
+        client, sender = await run.client(
+            b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+        )
+        reader, writer = await run.upstream()
+        await head(reader)
+        sender.write(b"\r\n")
+        await reader.readuntil(b"0\r\n\r\n")
+        writer.write(OK)
+        await head(client)
+        await client.readexactly(2)
+        done, _ = await asyncio.wait([asyncio.create_task(client.read(1))], timeout=0.3)
+        assert not done, "no 408 for a request that nobody began"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"GET  /evil HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"GET /evil RTSP/1.0\r\nHost: h\r\n\r\n",
+        b"GET /evil HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 40_000 + b"\r\n\r\n",
+    ],
+)
+async def test_a_head_behind_content_is_judged_like_any_other(bad: bytes) -> None:
+    async with bench() as run:
+        client, sender = await run.client(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n")
+        await until(lambda: run.front.count == 1)
+        sender.write(b"hello" + bad)
+        reader, writer = await run.upstream()
+        await head(reader)
+        await reader.readexactly(5)
+        writer.write(OK)
+        await head(client)
+        await client.readexactly(2)
+        assert (await told(client))[0] in (400, 431)
+
+
+async def test_what_comes_behind_a_declined_upgrade_is_served_and_bounded() -> None:
+    slow = Limits(header_timeout=0.1, content_rate=1000)
+    async with bench(limits=slow, keeping=Keeping(memory=1000, limit=1_000_000)) as run:
+        client, sender = await run.client(
+            b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nabc"
+        )
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(OK)
+        await head(client)
+        await client.readexactly(2)
+        await head(reader)
+        sender.write(b"d" * 40_000)
+        assert await reader.readexactly(40_003) == b"abc" + b"d" * 40_000
+        assert await told(client) == (408, "request_timeout")
+
+
+async def test_a_slow_request_is_found_after_one_that_expected_100_continue() -> None:
+    async with bench(limits=Limits(header_timeout=0.1, content_rate=1000)) as run:
+        client, sender = await run.client(
+            b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"5\r\nhello\r\n0\r\n\r\n"
+        )
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(OK)
+        while b"200 OK" not in await head(client):
+            pass
+        await client.readexactly(2)
+        sender.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc")
         assert await told(client) == (408, "request_timeout")

@@ -127,3 +127,20 @@ async def test_a_disk_that_cannot_be_read_back_is_told_and_not_taken_for_the_end
     with pytest.raises(InternalError):
         await content(copy)
     copy.give_up()
+
+
+async def test_a_copy_that_the_disk_lost_after_somebody_left_is_not_taken_for_an_empty_one(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    copy = Copy(spool)
+    writing = asyncio.create_task(copy.append(b"a" * 200))
+    await asyncio.sleep(0)
+    writing.cancel()
+    assert copy.whole, "nobody knows yet"
+    with pytest.raises(InternalError):
+        await content(copy)
+    assert spool.used == 0

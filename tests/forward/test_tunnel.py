@@ -212,3 +212,12 @@ async def test_a_client_that_sends_early_and_much_is_held_back_until_there_is_a_
         writer.write(SWITCHED)
         await head(client)
         assert await reader.readexactly(4_000_000) == b"e" * 4_000_000
+
+
+async def test_what_a_client_said_last_arrives_before_the_tunnel_ends() -> None:
+    async with bench() as run:
+        _, sender, reader, writer = await tunnel(run)
+        writer.write_eof()
+        sender.write(b"l" * 4_000_000)
+        sender.write_eof()
+        assert len(await reader.readexactly(4_000_000)) == 4_000_000

@@ -206,6 +206,25 @@ async def test_a_line_that_is_too_long_is_refused_at_once_and_one_that_is_too_sl
         pool.close()
 
 
+async def test_who_has_left_the_line_takes_no_place_in_it() -> None:
+    async with raw_peer() as peer:
+        pool = Pool(Origin("127.0.0.1", peer.port), PoolLimits(connections=1, queue=2))
+        first = await pool.acquire()
+        end = await peer.accepted.get()
+        for _ in range(5):
+            leaving = asyncio.create_task(pool.acquire())
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+        staying = asyncio.create_task(pool.acquire())
+        await asyncio.sleep(0)
+        await answered(peer, first, end)
+        pool.release(first)
+        assert await staying is first
+        end[1].close()
+        pool.close()
+
+
 async def test_an_upstream_that_moved_gets_its_new_requests_where_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     async with raw_peer("127.0.0.1") as before:
         after = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.2", before.port)
