@@ -1,0 +1,72 @@
+"""One request under way, and the line that the access log writes of it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Protocol
+
+from aiohttp import web
+
+from reauth_proxy.forward.content import EMPTY, Content
+from reauth_proxy.forward.plan import Plan
+from reauth_proxy.forward.relay import ClientGone, interim_head, write
+from reauth_proxy.forward.upload import Upload
+from reauth_proxy.upstream.message import Fields
+
+
+class AccessLog(Protocol):
+    """Writes one line for each request that ended."""
+
+    enabled: bool
+
+    def finished(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        duration: float,
+        generation: int,
+        outcome: str,
+        bytes_out: int,
+    ) -> None:
+        """Note a request: `duration` in seconds, `path` without its query, `bytes_out` of content."""
+        ...
+
+
+class Trip:
+    """One request under way: what it goes by, what the access log will say of it, what has to be ended with it."""
+
+    __slots__ = (
+        "_request",
+        "content",
+        "generation",
+        "id",
+        "method",
+        "outcome",
+        "path",
+        "plan",
+        "size",
+        "started",
+        "status",
+        "upload",
+    )
+
+    def __init__(self, request: web.BaseRequest, plan: Plan, started: float) -> None:
+        self.plan = plan
+        self.started = started
+        self.id = ""
+        self.method = request.method
+        self.path = request._message.path.partition("?")[0]
+        self.status = 0
+        self.generation = 0
+        self.outcome = "aborted"
+        self.size = 0
+        self.content: Content = EMPTY
+        self.upload: Upload | None = None
+        self._request = request
+
+    def interim(self, status: int, reason: bytes, found: Fields) -> None:
+        """Pass an interim response on (RFC 9110 section 15.2)."""
+        with contextlib.suppress(ClientGone):
+            write(self._request, interim_head(status, reason, self.plan.response_rules.filter(found)))
