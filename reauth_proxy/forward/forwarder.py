@@ -75,8 +75,6 @@ class Forwarder:
             return await self.refuse(request, trip, InternalError("The proxy failed; its log says why."))
         finally:
             self.active -= 1
-            if trip.content is not EMPTY:
-                await self._let_go(trip)
             if self._access.enabled:
                 self._access.finished(
                     trip.id,
@@ -88,6 +86,8 @@ class Forwarder:
                     trip.outcome,
                     trip.size,
                 )
+            if trip.content is not EMPTY:
+                await self._let_go(trip)
 
     async def _let_go(self, trip: Trip) -> None:
         """Stop reading and keeping content, whether or not somebody cancels us meanwhile."""
