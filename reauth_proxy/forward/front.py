@@ -110,6 +110,10 @@ class FrontConnection(Serving):
                 if self._extent.done:
                     self._extent = None
                 self._take_content(data[start:end] if end - start < len(data) else data)
+                if self._extent is None and self._parsing and not self._reading_paused:
+                    # The parser waits for more: it reads the framing in another way, as of a trailer that ends in LF.
+                    assert self._incoming is not None
+                    self._break_off(self._incoming, BadRequest("The content's framing is not valid."))
             elif self._messages or self._request_in_progress or self._parsing:
                 self._hold(data[start:])
                 return
