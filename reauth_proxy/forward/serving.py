@@ -14,6 +14,8 @@ from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
+from reauth_proxy.forward.relay import OPEN
+
 if TYPE_CHECKING:
     from aiohttp import StreamReader
     from aiohttp.http_parser import RawRequestMessage
@@ -76,10 +78,7 @@ class Serving(RequestHandler):
         assert self._task_handler is not None
         request = BareRequest(message, payload, self, StreamWriter(self, self._loop), self._task_handler)
         try:
-            try:
-                response, gone = await self._handle_request(request, None, handler)
-            except ConnectionError:
-                return False
+            response, gone = await self._answer(request, handler)
             if gone:
                 return False
             self._keepalive = bool(response.keep_alive)
@@ -89,6 +88,21 @@ class Serving(RequestHandler):
         finally:
             request._task = None  # type: ignore[assignment]  # no cycle through a traceback
         return self._keepalive and not self._close and not self._force_close
+
+    async def _answer(self, request: web.BaseRequest, handler: Any) -> tuple[web.StreamResponse, bool]:
+        """Return the response, and whether the client has left meanwhile. Handlers here let no exception out."""
+        self._request_in_progress = True
+        self._current_request = request
+        try:
+            response = await handler(request)
+            if response is OPEN and not self._upgraded:
+                return response, False  # it is written, and the connection stays as it is
+            return await self.finish_response(request, response, None)
+        finally:
+            self._current_request = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
 
     async def _next_message(self) -> tuple[Any, StreamReader]:
         if not self._messages:
