@@ -27,6 +27,9 @@ HOP_BY_HOP: Final = frozenset(
     }
 )
 
+_COLON: Final = b": "
+_CRLF: Final = b"\r\n"
+
 # What becomes of a field.
 PASS, DROP, HOST, CONNECTION, LENGTH, CODING, EXPECT, REQUEST_ID, NOTED, UPGRADE = range(10)
 
@@ -69,7 +72,7 @@ def _without(lines: list[bytes], names: set[bytes]) -> list[bytes]:
 
 
 def _line(name: str, value: str) -> bytes:
-    return f"{name}: {value}\r\n".encode("latin-1")
+    return f"{name}: {value}".encode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class RequestFields:
     """A request's fields, filtered once and used for every try.
 
     Attributes:
-        lines: complete field lines to forward.
+        lines: field lines to forward, without their ends.
         host: the client's Host.
         request_id: the client's X-Request-Id.
         length: its Content-Length; `coding`: its Transfer-Encoding; `expect`: its Expect; `upgrade`: its Upgrade.
@@ -124,8 +127,8 @@ class RequestRules:
             dropped | HOP_BY_HOP | {b"authorization", b"forwarded"},
             (b"proxy-", b"x-forwarded-", b"reauth-"),
         )
-        self._set = b"".join(_line(name, value) for name, value in changes.set.items())
-        self._all_defaults = b"".join(line for name, line in self._defaults.items() if name not in dropped)
+        self._set = _CRLF.join(_line(name, value) for name, value in changes.set.items())
+        self._all_defaults = _CRLF.join(line for name, line in self._defaults.items() if name not in dropped)
 
     def filter(self, raw: RawFields) -> RequestFields:
         """Return what of a request's fields goes upstream."""
@@ -134,12 +137,13 @@ class RequestRules:
         known = self._table.known
         noted: set[bytes] | None = None
         named: set[bytes] | None = None
-        for name, value in raw:
+        for pair in raw:
+            name, value = pair
             kind = known.get(name)
             if kind is None:
                 kind = self._table.judge(name)
             if kind == PASS:
-                lines.append(name + b": " + value + b"\r\n")
+                lines.append(_COLON.join(pair))
             elif kind == DROP:
                 continue
             elif kind == HOST:
@@ -148,9 +152,9 @@ class RequestRules:
                 if value[:1] == b"0":
                     value = value.lstrip(b"0") or b"0"  # who takes 010 for octal must not see it
                 found.length = value
-                lines.append(name + b": " + value + b"\r\n")
+                lines.append(name + _COLON + value)
             elif kind == NOTED:
-                lines.append(name + b": " + value + b"\r\n")
+                lines.append(_COLON.join(pair))
                 noted = {name.lower()} if noted is None else noted | {name.lower()}
             elif kind == CONNECTION:
                 if value not in (b"keep-alive", b"close"):
@@ -191,19 +195,20 @@ class ResponseRules:
             dropped | HOP_BY_HOP | {b"proxy-authenticate", b"proxy-authentication-info"},
             (b"reauth-",),
         )
-        self._set = b"".join(_line(name, value) for name, value in changes.set.items())
+        self._set = _CRLF.join(_line(name, value) for name, value in changes.set.items())
 
     def filter(self, raw: RawFields) -> list[bytes]:
-        """Return the field lines that go to the client."""
+        """Return the field lines that go to the client, without their ends."""
         lines: list[bytes] = []
         known = self._table.known
         named: set[bytes] | None = None
-        for name, value in raw:
+        for pair in raw:
+            name, value = pair
             kind = known.get(name)
             if kind is None:
                 kind = self._table.judge(name)
             if kind == PASS:
-                lines.append(name + b": " + value + b"\r\n")
+                lines.append(_COLON.join(pair))
             elif kind == CONNECTION and value not in (b"keep-alive", b"close"):
                 named = _names(value) if named is None else named | _names(value)
         if named:

@@ -16,7 +16,7 @@ from reauth_proxy.forward import answers
 from reauth_proxy.forward.content import EMPTY, Content, Kept, Streamed, capture
 from reauth_proxy.forward.front import front_of
 from reauth_proxy.forward.plan import Plan
-from reauth_proxy.forward.relay import CLOSED, LINGERING, OPEN, ClientGone, CutOff, Sent, relay, write
+from reauth_proxy.forward.relay import CLOSED, LINGERING, OPEN, ClientGone, CutOff, Sent, relay, section, write
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.route import Response
 from reauth_proxy.forward.spool import Spool
@@ -265,7 +265,7 @@ class Forwarder:
             raise ClientGone("one side left before there was a tunnel")
         tunnel = Tunnel(front, connection, trip.plan.route)
         try:
-            write(request, SWITCHING + b"".join(lines) + b"\r\n")
+            write(request, SWITCHING + section(lines))
             await self.tunnels.run(tunnel)
         finally:
             trip.size = tunnel.passed

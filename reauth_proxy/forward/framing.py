@@ -70,7 +70,7 @@ def max_forwards(lines: list[bytes]) -> int | None:
     value = value.strip()
     if len(found) > 1 or not value.isdigit() or len(value) > 9:
         raise BadRequest("Max-Forwards is not a number.")
-    lines[found[0]] = b"%b: %d\r\n" % (name, max(0, int(value) - 1))
+    lines[found[0]] = b"%b: %d" % (name, max(0, int(value) - 1))
     return int(value)
 
 

@@ -20,9 +20,9 @@ _STATUS_LINES: Final[dict[tuple[int, bytes], bytes]] = {
     (status.value, status.phrase.encode()): f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     for status in HTTPStatus
 }
-_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
-_CLOSE: Final = b"Connection: close\r\n"
-_KEEP_ALIVE_1_0: Final = b"Connection: keep-alive\r\n"
+_CHUNKED: Final = b"Transfer-Encoding: chunked"
+_CLOSE: Final = b"Connection: close"
+_KEEP_ALIVE_1_0: Final = b"Connection: keep-alive"
 
 #: Seconds in which a client that was refused may end its side of the connection.
 LINGER: Final = 2.0
@@ -113,9 +113,14 @@ def cut_off(transport: asyncio.Transport, *, ends_with_connection: bool) -> None
     transport.abort()
 
 
+def section(lines: list[bytes]) -> bytes:
+    """Return field lines as a whole header section, with the empty line at its end."""
+    return b"\r\n".join([*lines, b"", b""])
+
+
 def interim_head(status: int, reason: bytes, lines: list[bytes]) -> bytes:
     """Return an interim response's header section (RFC 9110 section 15.2)."""
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, b"".join(lines))
+    return b"HTTP/1.1 %d %b\r\n%b" % (status, reason, section(lines))
 
 
 async def relay(
@@ -151,7 +156,7 @@ async def relay(
 
 def _date() -> bytes:
     """Return the Date field of an answer that has none (RFC 9110 section 6.6.1)."""
-    return f"Date: {formatdate(usegmt=True)}\r\n".encode()
+    return f"Date: {formatdate(usegmt=True)}".encode()
 
 
 async def _relay(
@@ -169,9 +174,8 @@ async def _relay(
         lines.append(_CLOSE)
     elif old_client:
         lines.append(_KEEP_ALIVE_1_0)
-    lines.append(b"\r\n")
     key = (response.status, response.reason)
-    head = (_STATUS_LINES.get(key) or b"HTTP/1.1 %d %b\r\n" % key) + b"".join(lines)
+    head = (_STATUS_LINES.get(key) or b"HTTP/1.1 %d %b\r\n" % key) + section(lines)
     connection = response.connection
     if connection is None:
         body = response.body

@@ -13,8 +13,8 @@ from reauth_proxy.forward.fields import RequestRules
 from reauth_proxy.forward.route import Route
 from reauth_proxy.session.tokens import AccessToken
 
-_CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
-_UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+_CHUNKED: Final = b"Transfer-Encoding: chunked"
+_UPGRADE: Final = b"Connection: Upgrade\r\nUpgrade: websocket"
 _EXPECT: Final = b"Expect: 100-continue\r\n"
 
 
@@ -30,7 +30,7 @@ def _forwarded(peer: str | None, host: bytes | None, old: bool) -> bytes:
         lines.append(b"X-Forwarded-Host: " + host)
     lines.append(b"X-Forwarded-Proto: http")
     lines.append(b"Via: 1.0 reauth-proxy" if old else b"Via: 1.1 reauth-proxy")
-    return b"\r\n".join(lines) + b"\r\n"
+    return b"\r\n".join(lines)
 
 
 class ClientRequest:
@@ -109,7 +109,7 @@ class ClientRequest:
             lines.append(_UPGRADE)
         peer = request.protocol.peername
         lines.append(_forwarded(peer[0] if isinstance(peer, tuple) else None, found.host, old))
-        self._tail = b"".join(lines)
+        self._tail = b"\r\n".join(lines)
 
     def head(self, route: Route, request_id: bytes, token: AccessToken | None, *, expect: bool = False) -> bytes:
         """Return the request's header section for one try."""
@@ -121,7 +121,7 @@ class ClientRequest:
                 self.target,
                 route.constant,
                 self._tail,
-                b"X-Request-Id: ",
+                b"\r\nX-Request-Id: ",
                 request_id,
                 b"\r\n",
                 b"" if token is None else route.authorization(token),

@@ -17,6 +17,9 @@ MAX_INFORMATIONAL: Final = 32
 
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
+#: Lengths of the names that matter here.
+_SIZES: Final = frozenset({len("Date"), len("Content-Length"), len("Transfer-Encoding")})
+
 Fields = list[tuple[bytes, bytes]]
 #: Takes status, reason and fields of an interim response as it comes (RFC 9110 section 15.2).
 Interim = Callable[[int, bytes, Fields], None]
@@ -99,9 +102,12 @@ class ResponseMessage:
         if self.head_done:
             # A trailer: never merged into the header section (RFC 9110 section 6.5.1), and dropped here.
             self._trailers += 1
-        else:
-            self.fields.append((name, value))
-        if len(self.fields) > MAX_HEAD_FIELDS or self._trailers > MAX_HEAD_FIELDS:
+            if self._trailers > MAX_HEAD_FIELDS:
+                raise httptools.HttpParserError("too many trailers")
+            return
+        fields = self.fields
+        fields.append((name, value))
+        if len(fields) > MAX_HEAD_FIELDS:
             raise httptools.HttpParserError("too many fields")
 
     def on_headers_complete(self) -> None:
@@ -123,12 +129,14 @@ class ResponseMessage:
         self.reusable = parser.should_keep_alive()
         coding: bytes | None = None
         for name, value in self.fields:
-            size = len(name)
-            if size == 14 and name.lower() == b"content-length":
+            if len(name) not in _SIZES:  # most of them, for the price of one look
+                continue
+            lower = name.lower()
+            if lower == b"content-length":
                 self.length = int(value)
-            elif size == 4 and name.lower() == b"date":
+            elif lower == b"date":
                 self.dated = True
-            elif size == 17 and name.lower() == b"transfer-encoding":
+            elif lower == b"transfer-encoding":
                 coding = value if coding is None else coding + b"," + value
         if self._expect_none or status in (204, 304):
             self.bodiless = True

@@ -48,19 +48,19 @@ def forwarded(*fields: tuple[bytes, bytes], rules: RequestRules = PLAIN) -> list
     ],
 )
 def test_a_request_field_that_is_not_the_clients_to_send_is_removed(name: bytes) -> None:
-    assert forwarded((name, b"x"), (b"Accept", b"*/*")) == [b"Accept: */*\r\n"]
+    assert forwarded((name, b"x"), (b"Accept", b"*/*")) == [b"Accept: */*"]
 
 
 @pytest.mark.parametrize(
     "name", [b"Cookie", b"Accept", b"X-Host", b"Via", b"User-Agent", b"Content-Type", b"X-Y_Z", b"_", b"Authorizations"]
 )
 def test_any_other_request_field_passes_as_it_is(name: bytes) -> None:
-    assert forwarded((name, b"a, b;  c")) == [name + b": a, b;  c\r\n"]
+    assert forwarded((name, b"a, b;  c")) == [name + b": a, b;  c"]
 
 
 def test_order_repeats_and_spelling_survive() -> None:
     sent = [(b"b", b"1"), (b"A", b"2"), (b"b", b"3"), (b"B", b""), (b"a", b"\xe9\xff")]
-    assert forwarded(*sent) == [b"b: 1\r\n", b"A: 2\r\n", b"b: 3\r\n", b"B: \r\n", b"a: \xe9\xff\r\n"]
+    assert forwarded(*sent) == [b"b: 1", b"A: 2", b"b: 3", b"B: ", b"a: \xe9\xff"]
 
 
 def test_rfc9110_7_6_1_fields_that_connection_names_are_removed() -> None:
@@ -71,19 +71,19 @@ def test_rfc9110_7_6_1_fields_that_connection_names_are_removed() -> None:
         (b"X-Other", b"2"),
         (b"C", b"3"),
     ]
-    assert forwarded(*sent) == [b"C: 3\r\n"]
+    assert forwarded(*sent) == [b"C: 3"]
 
 
 def test_connection_cannot_name_away_the_length_of_the_content() -> None:
     sent = [(b"Connection", b"content-length"), (b"Content-Length", b"3")]
     found = PLAIN.filter(sent)
-    assert found.lines == [b"Content-Length: 3\r\n"]
+    assert found.lines == [b"Content-Length: 3"]
     assert found.length == b"3"
 
 
 def test_connection_cannot_name_away_what_the_configuration_sets() -> None:
     rules = RequestRules(FieldChanges(set={"X-Tenant": "acme"}))
-    assert forwarded((b"Connection", b"x-tenant"), (b"x-tenant", b"evil"), rules=rules) == [b"X-Tenant: acme\r\n"]
+    assert forwarded((b"Connection", b"x-tenant"), (b"x-tenant", b"evil"), rules=rules) == [b"X-Tenant: acme"]
 
 
 def test_what_the_proxy_itself_needs_is_noted() -> None:
@@ -104,14 +104,14 @@ def test_what_the_proxy_itself_needs_is_noted() -> None:
 
 def test_a_default_is_added_only_where_there_is_none() -> None:
     rules = RequestRules(FieldChanges(default={"Accept": "application/json"}))
-    assert forwarded(rules=rules) == [b"Accept: application/json\r\n"]
-    assert forwarded((b"accept", b"text/html"), rules=rules) == [b"accept: text/html\r\n"]
-    assert forwarded((b"accept", b"a"), (b"Connection", b"accept"), rules=rules) == [b"Accept: application/json\r\n"]
+    assert forwarded(rules=rules) == [b"Accept: application/json"]
+    assert forwarded((b"accept", b"text/html"), rules=rules) == [b"accept: text/html"]
+    assert forwarded((b"accept", b"a"), (b"Connection", b"accept"), rules=rules) == [b"Accept: application/json"]
 
 
 def test_set_replaces_and_remove_removes() -> None:
     rules = RequestRules(FieldChanges(set={"X-A": "new"}, remove=("Cookie",)))
-    assert forwarded((b"x-a", b"old"), (b"cookie", b"c"), (b"D", b"d"), rules=rules) == [b"D: d\r\n", b"X-A: new\r\n"]
+    assert forwarded((b"x-a", b"old"), (b"cookie", b"c"), (b"D", b"d"), rules=rules) == [b"D: d", b"X-A: new"]
 
 
 def test_the_memory_of_spellings_is_bounded() -> None:
@@ -119,7 +119,7 @@ def test_the_memory_of_spellings_is_bounded() -> None:
     for number in range(3000):
         rules.filter([(b"X-%d" % number, b"")])
     assert len(rules._table.known) == 1024
-    assert forwarded((b"AUTHorization", b"x"), (b"X-2999", b"y"), rules=rules) == [b"X-2999: y\r\n"]
+    assert forwarded((b"AUTHorization", b"x"), (b"X-2999", b"y"), rules=rules) == [b"X-2999: y"]
 
 
 @given(
@@ -135,8 +135,7 @@ def test_no_combination_of_fields_lets_a_client_authorize_itself(sent: list[tupl
         name = line.partition(b":")[0].lower().replace(b"_", b"-")
         assert name not in (b"authorization", b"host", b"transfer-encoding", b"connection")
         assert not name.startswith((b"x-forwarded-", b"reauth-", b"proxy-"))
-        assert line.endswith(b"\r\n")
-        assert line.count(b"\n") == 1
+        assert not {13, 10} & set(line)
 
 
 RESPONSES = ResponseRules(FieldChanges())
@@ -157,19 +156,19 @@ def test_response_fields_lose_what_is_hop_by_hop_and_what_only_the_proxy_may_say
         (b"WWW-Authenticate", b"Basic"),
     ]
     assert RESPONSES.filter(sent) == [
-        b"Server: x\r\n",
-        b"Set-Cookie: a=1\r\n",
-        b"Set-Cookie: b=2\r\n",
-        b"Proxy-Status: other\r\n",
-        b"WWW-Authenticate: Basic\r\n",
+        b"Server: x",
+        b"Set-Cookie: a=1",
+        b"Set-Cookie: b=2",
+        b"Proxy-Status: other",
+        b"WWW-Authenticate: Basic",
     ]
 
 
 def test_responses_can_be_changed_by_the_configuration() -> None:
     rules = ResponseRules(FieldChanges(set={"X-Frame-Options": "DENY"}, remove=("Server",)))
     assert rules.filter([(b"server", b"x"), (b"x-frame-options", b"ALLOW"), (b"A", b"b")]) == [
-        b"A: b\r\n",
-        b"X-Frame-Options: DENY\r\n",
+        b"A: b",
+        b"X-Frame-Options: DENY",
     ]
 
 
@@ -180,4 +179,4 @@ def test_challenges_are_found_in_every_spelling_and_field() -> None:
 
 @pytest.mark.parametrize(("sent", "seen"), [(b"010", b"10"), (b"0", b"0"), (b"000", b"0"), (b"100", b"100")])
 def test_a_length_loses_the_zeros_that_some_take_for_octal(sent: bytes, seen: bytes) -> None:
-    assert forwarded((b"content-length", sent)) == [b"content-length: " + seen + b"\r\n"]
+    assert forwarded((b"content-length", sent)) == [b"content-length: " + seen + b""]

