@@ -14,6 +14,7 @@ Then, floor by floor (a room imports only from the rooms below it):
 ``upstream``   HTTP/1.1 connections to upstreams, and the pool that keeps them
 ``stores``     where a session survives a restart
 ``issuers``    token endpoints: one call in, one typed reply out
+``guard``      who may call, and what: Host, Origin and CORS, client token, path rules
 ``session``    tokens, the state machine, and the one refresh in flight
 ``errors``     everything that can go wrong, as a tree
 =============  ==========================================================================

@@ -6,12 +6,17 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reauth_proxy.config.address import is_wildcard
 from reauth_proxy.errors import ConfigError
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route, base_path
 from reauth_proxy.forward.spool import Keeping
+from reauth_proxy.guard.guard import Guard
+from reauth_proxy.guard.hosts import Hosts, in_brackets
+from reauth_proxy.guard.origins import Origins
+from reauth_proxy.guard.paths import PathRules
 from reauth_proxy.session.state import RefreshPolicy
 from reauth_proxy.upstream.dial import Origin
 from reauth_proxy.upstream.pool import Pool, PoolLimits
@@ -178,6 +183,7 @@ def plan(config: Config, session: Session, tls: ssl.SSLContext) -> Plan:
         RequestRules(field_changes(config.headers.request)),
         ResponseRules(field_changes(config.headers.response)),
         limits(config),
+        guard(config),
         Keeping(
             min(config.replay.memory, config.replay.limit),
             config.replay.limit,
@@ -186,6 +192,15 @@ def plan(config: Config, session: Session, tls: ssl.SSLContext) -> Plan:
             config.replay.directory,
         ),
     )
+
+
+def guard(config: Config) -> Guard:
+    """Return who may call, and what."""
+    access, listen = config.access, config.listen
+    hosts = list(access.hosts)
+    if listen.path is None and not is_wildcard(listen.host):
+        hosts.append(in_brackets(listen.host))
+    return Guard(Hosts(hosts), Origins(access.origins), access.client_token, PathRules(access.allow, access.deny))
 
 
 def limits(config: Config) -> Limits:

@@ -8,11 +8,15 @@
     │   └── StoreBusy               another process holds its lock
     └── Refusal                     an answer that the proxy gives itself; knows its code and status
         ├── BadRequest              400 bad_request
+        ├── ClientDenied            401 client_denied
         ├── LoggedOut               401 logged_out, with the logout signal
+        ├── OriginDenied            403 origin_denied
+        ├── PathDenied              403 path_denied
         ├── MethodNotSupported      405 method_not_supported
         ├── RequestTimeout          408 request_timeout
         ├── ContentTooLarge         413 content_too_large
         ├── ExpectationFailed       417 expectation_failed
+        ├── HostDenied              421 host_denied
         ├── FieldsTooLarge          431 fields_too_large
         ├── InternalError           500 internal_error
         ├── TransferCodingUnsupported  501 transfer_coding_unsupported
@@ -88,6 +92,13 @@ class BadRequest(Refusal):
     closes = True
 
 
+class ClientDenied(Refusal):
+    """The client brought no client token, a wrong one, or is another user of this machine."""
+
+    code, status, title = "client_denied", 401, "Client denied"
+    proxy_error = "http_request_denied"
+
+
 class LoggedOut(Refusal):
     """The session has ended, as far as this request can tell; carries the logout signal (RFC 6750 section 3)."""
 
@@ -97,6 +108,18 @@ class LoggedOut(Refusal):
     def __init__(self, reason: LogoutReason, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail, retry_after)
         self.reason: LogoutReason = reason
+
+
+class OriginDenied(Refusal):
+    """A web page asked that may not (RFC 6454)."""
+
+    code, status, title = "origin_denied", 403, "Origin denied"
+    proxy_error = "http_request_denied"
+
+
+class PathDenied(Refusal):
+    code, status, title = "path_denied", 403, "Path denied"
+    proxy_error = "http_request_denied"
 
 
 class MethodNotSupported(Refusal):
@@ -119,6 +142,14 @@ class ContentTooLarge(Refusal):
 
 class ExpectationFailed(Refusal):
     code, status, title = "expectation_failed", 417, "Expectation failed"
+    closes = True
+
+
+class HostDenied(Refusal):
+    """The Host is none that the proxy answers to (RFC 9110 section 15.5.20)."""
+
+    code, status, title = "host_denied", 421, "Host denied"
+    proxy_error = "http_request_denied"
     closes = True
 
 

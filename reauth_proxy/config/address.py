@@ -90,7 +90,12 @@ def is_loopback(host: str) -> bool:
         return name == "localhost" or name.endswith(".localhost")
 
 
-def _host(ipv6: str | None, host: str | None) -> str | None:
+def is_wildcard(host: str) -> bool:
+    """Tell whether to listen at a host means at every address, so that it is no name for clients."""
+    return host in ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
+
+
+def host_of(ipv6: str | None, host: str | None) -> str | None:
     """Return the host of an authority in lower case, None if it is none."""
     try:
         if ipv6 is not None:
@@ -132,7 +137,7 @@ def parse_listen(value: object) -> Listen:
     if value.startswith("unix:"):
         return Listen("unix", path=_unix_path(value))
     match = _AUTHORITY.fullmatch(value)
-    host = _host(match["ipv6"], match["host"]) if match else None
+    host = host_of(match["ipv6"], match["host"]) if match else None
     if match is None or host is None or not match["port"] or int(match["port"]) > 65_535:
         raise expected(_A_LISTEN, value)
     return Listen("tcp", host, int(match["port"]))
@@ -154,7 +159,7 @@ def parse_url(value: object, *, query: bool = False) -> Url:
     if "@" in match["authority"]:
         raise ValueError("a URL here must not hold a user name or password; remove what stands before the @")
     authority = _AUTHORITY.fullmatch(match["authority"])
-    host = _host(authority["ipv6"], authority["host"]) if authority else None
+    host = host_of(authority["ipv6"], authority["host"]) if authority else None
     if authority is None or host is None:
         raise expected("a URL with a host name or an address (ASCII; names beyond it in their xn-- form)", value)
     scheme = match["scheme"].lower()

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from reauth_proxy.config.address import Listen, Url, is_loopback
+from reauth_proxy.config.access import Access, checked_listen
+from reauth_proxy.config.address import Listen, Url, is_loopback, is_wildcard
 from reauth_proxy.config.credential import Credential, Section
 from reauth_proxy.config.kinds import (
     AnyPath,
@@ -169,12 +170,6 @@ class TLS(Section):
         return client_key
 
 
-class Access(Section):
-    """Who may call."""
-
-    allow_remote: Switch = Field(False, description="Allow `listen` to be reached from other machines.")
-
-
 def _accept_json() -> dict[str, str]:
     return {"Accept": "application/json"}
 
@@ -245,11 +240,7 @@ class Config(Section):
     @field_validator("listen")
     @classmethod
     def _local_unless_allowed(cls, listen: Listen, info: ValidationInfo) -> Listen:
-        access = info.data.get("access")
-        if listen.remote and access is not None and not access.allow_remote:
-            raise ValueError(
-                "other machines could use your session; listen on 127.0.0.1, or set `access.allow_remote: true`"
-            )
+        checked_listen(listen.remote, info.data.get("access"))
         return listen
 
     @field_validator("upstream")
@@ -265,8 +256,7 @@ def _same_place(listen: Listen, upstream: Url) -> bool:
     """Tell whether an upstream is certainly the proxy itself."""
     if listen.path is not None or upstream.socket is not None:
         return listen.path == upstream.socket
-    anywhere = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
     same_host = upstream.host == listen.host or (
-        is_loopback(upstream.host) and ("localhost" in (upstream.host, listen.host) or listen.host in anywhere)
+        is_loopback(upstream.host) and ("localhost" in (upstream.host, listen.host) or is_wildcard(listen.host))
     )
     return same_host and upstream.port == listen.port and listen.port != 0

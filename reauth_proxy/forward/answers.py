@@ -10,11 +10,12 @@ from __future__ import annotations
 import html
 import json
 import math
+from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from reauth_proxy.errors import LoggedOut, MethodNotSupported, Refusal
+from reauth_proxy.errors import ClientDenied, LoggedOut, MethodNotSupported, Refusal
 
 #: Appended to a 401 whose request could not be sent again: the token is new now, the client may repeat it.
 RESEND: Final = b"Reauth-Signal: resend"
@@ -96,6 +97,8 @@ def fields(refusal: Refusal, *, as_page: bool = False) -> list[tuple[str, str]]:
     if isinstance(refusal, LoggedOut):
         found.append(("WWW-Authenticate", f'Bearer error="invalid_token", error_description={_quoted(refusal.detail)}'))
         found.append(("Reauth-Signal", f"logout;reason={refusal.reason}"))
+    if isinstance(refusal, ClientDenied):
+        found.append(("WWW-Authenticate", 'Basic realm="reauth-proxy", charset="UTF-8"'))
     found.append(("Proxy-Status", f"reauth-proxy; error={refusal.proxy_error}; details={_quoted(refusal.detail)}"))
     if refusal.retry_after is not None:
         found.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after)))))
@@ -114,7 +117,13 @@ def end_of_the_road(*, keep_alive: bool, date: float | None = None) -> bytes:
 
 
 def render(
-    refusal: Refusal, *, head: bool, keep_alive: bool, as_page: bool = False, date: float | None = None
+    refusal: Refusal,
+    *,
+    head: bool,
+    keep_alive: bool,
+    as_page: bool = False,
+    more: Iterable[bytes] = (),
+    date: float | None = None,
 ) -> bytes:
     """Return the whole answer as bytes.
 
@@ -122,11 +131,13 @@ def render(
         head: the request's method is HEAD: the content is left out, its length is not (RFC 9110 section 9.3.2).
         keep_alive: whether the connection stays open afterwards.
         as_page: for a browser that shows it to a person; else problem+json.
+        more: field lines to add.
         date: epoch seconds for the Date field, or None for now.
     """
     body = page(refusal) if as_page else content(refusal)
     lines = [f"HTTP/1.1 {refusal.status} {_PHRASES.get(refusal.status, HTTPStatus(refusal.status).phrase)}"]
     lines += [f"{name}: {value}" for name, value in fields(refusal, as_page=as_page)]
+    lines += [line.decode("ascii") for line in more]
     lines.append(f"Date: {formatdate(date, usegmt=True)}")
     lines.append(f"Content-Length: {len(body)}")
     if not keep_alive:

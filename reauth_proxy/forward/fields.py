@@ -31,7 +31,13 @@ _COLON: Final = b": "
 _CRLF: Final = b"\r\n"
 
 # What becomes of a field.
-PASS, DROP, HOST, CONNECTION, LENGTH, CODING, EXPECT, REQUEST_ID, NOTED, UPGRADE = range(10)
+PASS, DROP, HOST, CONNECTION, LENGTH, CODING, EXPECT, REQUEST_ID, NOTED, UPGRADE, MARKED, TAKEN = range(12)
+
+_GUARDED: Final = (MARKED, TAKEN)
+
+#: What the guard reads and the upstream gets; and what the guard alone gets.
+MARKED_NAMES: Final = frozenset({b"origin", b"sec-fetch-site", b"referer"})
+TAKEN_NAMES: Final = frozenset({b"reauth-client-token", b"authorization"})
 
 #: How many spellings of names are remembered; beyond them, each is judged anew.
 _REMEMBERED: Final = 1024
@@ -94,6 +100,7 @@ class RequestFields:
         request_id: the client's X-Request-Id.
         length: its Content-Length; `coding`: its Transfer-Encoding; `expect`: its Expect; `upgrade`: its Upgrade.
         close: its Connection says so, whatever else it says.
+        marks: what the guard reads of it, names in lower case; None where there is nothing.
     """
 
     lines: list[bytes]
@@ -104,6 +111,7 @@ class RequestFields:
     expect: bytes | None = None
     upgrade: bytes | None = None
     close: bool = False
+    marks: list[tuple[bytes, bytes]] | None = None
 
 
 class RequestRules:
@@ -122,9 +130,11 @@ class RequestRules:
         dropped = {name.lower().encode() for name in (*changes.remove, *changes.set)}
         self._defaults = {name.lower().encode(): _line(name, value) for name, value in changes.default.items()}
         special.update({name: NOTED for name in self._defaults if name not in dropped})
+        special.update({name: TAKEN if name in dropped else MARKED for name in MARKED_NAMES})
+        special.update(dict.fromkeys(TAKEN_NAMES, TAKEN))
         self._table = _Table(
             special,
-            dropped | HOP_BY_HOP | {b"authorization", b"forwarded"},
+            dropped | HOP_BY_HOP | {b"forwarded"},
             (b"proxy-", b"x-forwarded-", b"reauth-"),
         )
         self._set = _CRLF.join(_line(name, value) for name, value in changes.set.items())
@@ -146,6 +156,16 @@ class RequestRules:
                 lines.append(_COLON.join(pair))
             elif kind == DROP:
                 continue
+            elif kind in _GUARDED:
+                lower = name.lower()
+                if found.marks is None:
+                    found.marks = [(lower, value)]
+                else:
+                    found.marks.append((lower, value))
+                if kind == MARKED:
+                    lines.append(_COLON.join(pair))
+                    if lower in self._defaults:
+                        noted = {lower} if noted is None else noted | {lower}
             elif kind == HOST:
                 found.host = value
             elif kind == LENGTH:
@@ -193,7 +213,7 @@ class ResponseRules:
         self._table = _Table(
             {b"connection": CONNECTION},
             dropped | HOP_BY_HOP | {b"proxy-authenticate", b"proxy-authentication-info"},
-            (b"reauth-",),
+            (b"reauth-", b"access-control-"),
         )
         self._set = _CRLF.join(_line(name, value) for name, value in changes.set.items())
 

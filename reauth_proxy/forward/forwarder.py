@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -23,6 +24,7 @@ from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.trip import AccessLog, Trip
 from reauth_proxy.forward.tunnel import SWITCHING, Tunnel, Tunnels
 from reauth_proxy.forward.upload import Upload
+from reauth_proxy.guard import cors
 from reauth_proxy.session.tokens import AccessToken
 
 log = structlog.get_logger(__name__)
@@ -123,8 +125,10 @@ class Forwarder:
         plan = trip.plan
         client = ClientRequest(request, plan.request_rules, plan.limits.header_fields)
         trip.id = self._request_id(client.given_id)
+        if (answer := self._admit(request, trip, client)) is not None:
+            return answer
         if client.hops == 0:
-            return self._end_of_the_road(request, trip, client)
+            return self._answer(request, trip, client, answers.end_of_the_road)
         content = trip.content = await self._capture(request, client, plan)
         session = plan.route.session
         token = session.usable()
@@ -138,6 +142,7 @@ class Forwarder:
             trip.outcome = "forwarded"
         trip.status = response.status
         lines += plan.response_rules.filter(response.fields)
+        lines += plan.guard.answer_lines(trip.page, response.fields)
         if response.status == 101:
             return await self._tunnel(request, trip, response, lines)
         keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
@@ -145,11 +150,28 @@ class Forwarder:
         plan.route.finished(response)
         return OPEN if keep_alive else CLOSED
 
-    def _end_of_the_road(self, request: web.BaseRequest, trip: Trip, client: ClientRequest) -> Sent:
-        """Answer an OPTIONS that must not be passed on (RFC 9110 section 7.6.2)."""
+    def _admit(self, request: web.BaseRequest, trip: Trip, client: ClientRequest) -> Sent | None:
+        """Ask the guard; return the answer to a preflight, and None for what may go on.
+
+        Raises:
+            HostDenied, OriginDenied, ClientDenied, PathDenied: it may not.
+        """
+        guard = trip.plan.guard
+        page = trip.page = guard.page(client.host, client.marks)
+        if page is not None and client.method == "OPTIONS" and cors.is_preflight(request._message.raw_headers):
+            answer = partial(cors.preflight, page, request._message.raw_headers)
+            return self._answer(request, trip, client, answer)
+        guard.client(client.marks)
+        guard.path(client.method, client.target)
+        return None
+
+    def _answer(
+        self, request: web.BaseRequest, trip: Trip, client: ClientRequest, answer: Callable[..., bytes]
+    ) -> Sent:
+        """Answer an OPTIONS that is meant for us."""
         trip.status, trip.outcome = 204, "answered"
         keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
-        write(request, answers.end_of_the_road(keep_alive=keep_alive))
+        write(request, answer(keep_alive=keep_alive))
         return OPEN if keep_alive else CLOSED
 
     async def _capture(self, request: web.BaseRequest, client: ClientRequest, plan: Plan) -> Content:
@@ -286,6 +308,7 @@ class Forwarder:
             head=request.method == "HEAD",
             keep_alive=keep_alive,
             as_page=answers.wants_page(", ".join(request.headers.getall("Accept", []))),
+            more=trip.plan.guard.answer_lines(trip.page),
         )
         try:
             write(request, answer)

@@ -19,6 +19,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from reauth_proxy.errors import (
     BadRequest,
+    ClientDenied,
     FieldsTooLarge,
     InternalError,
     Refusal,
@@ -30,6 +31,7 @@ from reauth_proxy.forward.extent import Chunked, Counted
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import CLOSED, LINGERING, ClientGone, write
 from reauth_proxy.forward.serving import Serving
+from reauth_proxy.guard.peers import is_stranger
 from reauth_proxy.upstream.sending import unsent
 
 log = structlog.get_logger(__name__)
@@ -91,6 +93,8 @@ class FrontConnection(Serving):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = transport  # type: ignore[assignment]
         super().connection_made(transport)
+        if is_stranger(transport.get_extra_info("socket")):
+            self._refuse(ClientDenied("Another user of this machine listens here."))
 
     def data_received(self, data: bytes) -> None:
         """Give the parser one header section, or the content of one request, at a time.

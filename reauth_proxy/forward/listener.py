@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,6 +21,10 @@ SURPLUS_PATIENCE: Final = 1.0
 #: How many such connections there may be, and which part of the bound; any more are closed at once.
 SURPLUS: Final = 256
 SURPLUS_SHARE: Final = 5
+#: The fewest connections that are looked at in one turn, and into how many turns a look at all of them is divided:
+#: slow ones often come and go in crowds, and refusing a thousand at once kept everybody else waiting for 60 ms.
+SWEPT: Final = 16
+SWEEPS: Final = 64
 #: Seconds between two looks at idle connections while draining.
 DRAIN_SWEEP: Final = 0.1
 
@@ -78,6 +83,10 @@ class FrontServer(web.Server):
         self._loop = asyncio.get_running_loop()
         #: Set up while draining: there is no connection.
         self._emptied: asyncio.Event | None = None
+        #: Who has not been looked at in this round.
+        self._unswept: deque[FrontConnection] = deque()
+        self._swept = 1
+        self._pause = 0.0
         self.limit(limits)
         self._sweeper = self._loop.call_later(self._every, self._sweep)
 
@@ -102,10 +111,18 @@ class FrontServer(web.Server):
         return FrontConnection(self, self.limits, loop=self._loop, **self._kwargs)
 
     def _sweep(self) -> None:
-        self._sweeper = self._loop.call_later(self._every, self._sweep)  # first: whatever happens, there is a next one
+        """Look at some of the connections, so that all have been looked at within `_every` seconds."""
+        unswept = self._unswept
+        if not unswept:
+            unswept.extend(self._connections)  # type: ignore[arg-type]  # __call__ makes no others
+            self._swept = max(SWEPT, -(-len(unswept) // SWEEPS))
+            self._pause = self._every / max(1, -(-len(unswept) // self._swept))
+        self._sweeper = self._loop.call_later(self._pause, self._sweep)  # first: whatever happens, there is a next one
         now = self._loop.time()
-        for connection in list(self._connections):
-            assert isinstance(connection, FrontConnection)
+        for _ in range(min(self._swept, len(unswept))):
+            connection = unswept.popleft()
+            if connection not in self._connections:  # it has ended since
+                continue
             connection.sweep(now)
             if self._emptied is not None:
                 connection.close_if_idle(now)
@@ -116,6 +133,7 @@ class FrontServer(web.Server):
         """From now on close connections that are idle; return when there is none."""
         self._sweeper.cancel()
         self._every = DRAIN_SWEEP
+        self._unswept.clear()
         self._emptied = asyncio.Event()
         self._sweep()
         await self._emptied.wait()

@@ -8,6 +8,7 @@ from reauth_proxy.forward.fields import RequestRules, ResponseRules
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.spool import Keeping
+from reauth_proxy.guard.guard import Guard
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Plan:
         route: where requests go.
         request_rules, response_rules: what becomes of their fields.
         limits: on clients.
+        guard: who may call, and what.
         keeping: how much content is kept for a replay.
     """
 
@@ -25,4 +27,5 @@ class Plan:
     request_rules: RequestRules
     response_rules: ResponseRules
     limits: Limits = field(default_factory=Limits)
+    guard: Guard = field(default_factory=Guard)
     keeping: Keeping = field(default_factory=Keeping)

@@ -43,6 +43,7 @@ class ClientRequest:
         websocket: the client asks for a WebSocket (RFC 6455 section 4.1); any other Upgrade is dropped.
         old: the client speaks HTTP/1.0.
         keep_alive: the client's connection may stay open afterwards.
+        host: its Host field's value; `marks`: what the guard reads of its fields besides.
         hops: how many more an OPTIONS may make (RFC 9110 section 7.6.2); 0: it ends here.
         id: the client's X-Request-Id where it is a sane one; the caller makes one otherwise.
     """
@@ -53,8 +54,10 @@ class ClientRequest:
         "expects",
         "given_id",
         "hops",
+        "host",
         "keep_alive",
         "length",
+        "marks",
         "method",
         "old",
         "target",
@@ -96,6 +99,8 @@ class ClientRequest:
         self.keep_alive = not (message.should_close or found.close)
         self.hops = framing.max_forwards(lines) if self.method == "OPTIONS" else None
         self.given_id = found.request_id
+        self.host = found.host
+        self.marks = found.marks
         self.websocket = (
             found.upgrade is not None
             and message.upgrade

@@ -44,6 +44,7 @@ class Trip:
         "id",
         "method",
         "outcome",
+        "page",
         "path",
         "plan",
         "size",
@@ -64,6 +65,8 @@ class Trip:
         self.size = 0
         self.content: Content = EMPTY
         self.upload: Upload | None = None
+        #: The listed origin whose page asks, if one does.
+        self.page: bytes | None = None
         self._request = request
 
     def interim(self, status: int, reason: bytes, found: Fields) -> None:

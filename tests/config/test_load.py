@@ -53,7 +53,7 @@ headers:
     set: {Host: a, "b c": d, X: "${NOPE}"}
 """
     assert problems(text) == [
-        "1: listen: other machines could use your session; listen on 127.0.0.1, or set `access.allow_remote: true`",
+        "1: listen: other machines could use your session; listen on 127.0.0.1, or set `access.client_token`, or `access.allow_remote: true`",  # noqa: E501
         (
             "2: upstream: plain http would show tokens to the network; write https, "
             "or set `tls.allow_insecure: true` if it is yours"

@@ -44,6 +44,11 @@ def value(config: Config, key: str) -> Any:
 @pytest.mark.parametrize(
     ("key", "default"),
     [
+        ("access.hosts", ()),
+        ("access.origins", ()),
+        ("access.client_token", None),
+        ("access.allow", ()),
+        ("access.deny", ()),
         ("access.allow_remote", False),
         ("store.type", "file"),
         ("store.path", None),
@@ -115,9 +120,9 @@ def test_a_value(text: str, key: str, meant: object) -> None:
     ("text", "told"),
     [
         ("listen: 0.0.0.0:80", ("listen: other machines could use your session; listen on 127.0.0.1, "
-         "or set `access.allow_remote: true`")),
+         "or set `access.client_token`, or `access.allow_remote: true`")),
         ("listen: myhost:80\naccess: {}", ("listen: other machines could use your session; listen on 127.0.0.1, "
-         "or set `access.allow_remote: true`")),
+         "or set `access.client_token`, or `access.allow_remote: true`")),
         ("access: {allow_remote: perhaps}", 'access.allow_remote: expected true or false, got "perhaps"'),
         ("access: true", 'access: expected a mapping of keys, got "true"'),
         ("store: memory", 'store: expected a mapping of keys, got "memory"'),

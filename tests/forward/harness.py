@@ -16,6 +16,8 @@ from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.spool import Keeping
 from reauth_proxy.forward.tunnel import Tunnels
+from reauth_proxy.guard.guard import Guard
+from reauth_proxy.guard.hosts import Hosts
 from reauth_proxy.session.tokens import AccessToken, Secret
 from reauth_proxy.upstream.dial import Origin
 from reauth_proxy.upstream.pool import Pool, PoolLimits
@@ -121,6 +123,7 @@ async def bench(
             RequestRules(FieldChanges()),
             ResponseRules(FieldChanges()),
             limits or Limits(),
+            Guard(Hosts(["h"])),
             keeping or Keeping(memory=keep, limit=keep),
         )
         tunnels = Tunnels(idle_timeout, on_logout)

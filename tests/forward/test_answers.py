@@ -37,6 +37,10 @@ def test_retry_after_is_whole_seconds_rounded_up(seconds: float, field: str) -> 
 
 REFUSALS = [
     (errors.BadRequest, 400, "bad_request"),
+    (errors.ClientDenied, 401, "client_denied"),
+    (errors.OriginDenied, 403, "origin_denied"),
+    (errors.PathDenied, 403, "path_denied"),
+    (errors.HostDenied, 421, "host_denied"),
     (errors.MethodNotSupported, 405, "method_not_supported"),
     (errors.RequestTimeout, 408, "request_timeout"),
     (errors.ContentTooLarge, 413, "content_too_large"),
@@ -72,7 +76,9 @@ def test_every_other_answer_has_the_same_shape_and_no_signal(
     assert lines[0].startswith(f"HTTP/1.1 {status} ")
     assert "Retry-After: 3" in lines
     assert "Connection: close" in lines
-    assert not any(line.startswith(("Reauth-Signal", "WWW-Authenticate")) for line in lines)
+    assert not any(line.startswith("Reauth-Signal") for line in lines)
+    challenges = [line for line in lines if line.startswith("WWW-Authenticate")]
+    assert challenges == (['WWW-Authenticate: Basic realm="reauth-proxy", charset="UTF-8"'] if status == 401 else [])
     assert json.loads(body) == {
         "type": "about:blank",
         "title": refusal.title,

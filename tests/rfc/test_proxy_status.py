@@ -243,21 +243,46 @@ async def sends_long_chunks(wire: Wire, fields: tuple[Field, ...]) -> Answer:
     return answer
 
 
+def is_denied(line: str, *more: Field, host: str | None = None) -> Cause:
+    """Return what sends a request that the guard refuses; its connection stays open."""
+
+    async def cause(wire: Wire, fields: tuple[Field, ...]) -> Answer:
+        data = wire.request(line, *more, *fields)
+        if host is not None:
+            data = data.replace(wire.host.encode(), host.encode(), 1)
+        answer = await final(await wire.client(data))
+        assert wire.served.connections == 0
+        return answer
+
+    return cause
+
+
 async def dawdles(wire: Wire, fields: tuple[Field, ...]) -> Answer:
     return await final(await wire.client(b"GET / HTTP/1.1\r\nHost: "))
 
 
 UNREACHABLE = {"destination_unavailable", "connection_refused", "connection_terminated", "http_response_incomplete"}
 CLIENT = {"http_request_error", "http_request_denied"}
+DENIED = {"http_request_denied"}
 OURS = {"proxy_internal_response"}
 
 CASES: dict[str, Case] = {
     "no HTTP": Case(400, "bad_request", CLIENT, sends("nonsense"), page=False),
     "no target": Case(400, "bad_request", CLIENT, sends("GET nowhere HTTP/1.1"), page=False),
     "foreign authority": Case(400, "bad_request", CLIENT, sends("GET http://other.example/?ECHO HTTP/1.1")),
-    "signed out": Case(401, "logged_out", {"http_request_denied"}, asks_with_a_refused_token),
+    "signed out": Case(401, "logged_out", DENIED, asks_with_a_refused_token),
+    "client without its token": Case(
+        401, "client_denied", DENIED, is_denied("GET / HTTP/1.1"), {"access": {"client_token": "a client's token"}}
+    ),
+    "page of another origin": Case(
+        403, "origin_denied", DENIED, is_denied("GET / HTTP/1.1", ("Origin", "http://ECHO"))
+    ),
+    "path with a rule": Case(
+        403, "path_denied", DENIED, is_denied("GET /ECHO HTTP/1.1"), {"access": {"deny": ["* /**"]}}
+    ),
+    "other host": Case(421, "host_denied", DENIED, is_denied("GET / HTTP/1.1", host="ECHO.example")),
     "token endpoint down": Case(
-        401, "logged_out", {"http_request_denied"}, asks_with_the_token_endpoint_down, {"refresh": {"retry_for": 0}}
+        401, "logged_out", DENIED, asks_with_the_token_endpoint_down, {"refresh": {"retry_for": 0}}
     ),
     "trace": Case(405, "method_not_supported", CLIENT, sends("TRACE / HTTP/1.1")),
     "connect": Case(405, "method_not_supported", CLIENT, sends("CONNECT a.example:1 HTTP/1.1"), page=False),
@@ -332,7 +357,7 @@ BROWSER = ("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,imag
 
 
 #: What no answer may echo.
-SENT = (("X-Echo", "ECHO"), ("Cookie", "ECHO"), ("Referer", "http://127.0.0.1/<b>"))
+SENT = (("X-Echo", "ECHO"), ("Cookie", "ECHO"), ("X-Page", "http://127.0.0.1/<b>"))
 
 _CAUSED: dict[tuple[int, tuple[Field, ...]], Answer] = {}
 
@@ -415,7 +440,8 @@ async def test_only_the_logout_answer_carries_the_signal_and_its_challenge(case:
         (challenge,) = answer.values("www-authenticate")
         assert challenge.startswith('Bearer error="invalid_token", error_description="')
     else:
-        assert answer.values("reauth-signal") == answer.values("www-authenticate") == []
+        assert answer.values("reauth-signal") == []
+        assert bool(answer.values("www-authenticate")) == (case.status == 401)
 
 
 @each_case
