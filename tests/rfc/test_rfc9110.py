@@ -767,7 +767,6 @@ async def test_9110_10_1_1_a_client_that_did_not_ask_is_not_told_to_go_on() -> N
     "field",
     [
         ("From", "a@b"),
-        ("Referer", "http://127.0.0.1/x?y"),
         ("User-Agent", "x/1 (y)"),
         ("Accept", "text/html;q=0.5"),
         ("Accept-Encoding", "gzip;q=0"),
