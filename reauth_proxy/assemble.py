@@ -200,7 +200,8 @@ def guard(config: Config) -> Guard:
     hosts = list(access.hosts)
     if listen.path is None and not is_wildcard(listen.host):
         hosts.append(in_brackets(listen.host))
-    return Guard(Hosts(hosts), Origins(access.origins), access.client_token, PathRules(access.allow, access.deny))
+    rules = PathRules(access.allow, access.deny) if access.allow or access.deny else None
+    return Guard(Hosts(hosts), Origins(access.origins), access.client_token, rules)
 
 
 def limits(config: Config) -> Limits:

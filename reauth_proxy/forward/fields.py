@@ -31,13 +31,12 @@ _COLON: Final = b": "
 _CRLF: Final = b"\r\n"
 
 # What becomes of a field.
-PASS, DROP, HOST, CONNECTION, LENGTH, CODING, EXPECT, REQUEST_ID, NOTED, UPGRADE, MARKED, TAKEN = range(12)
+PASS, DROP, HOST, CONNECTION, LENGTH, CODING, EXPECT, REQUEST_ID, NOTED, UPGRADE, TAKEN, CREDENTIALS, MARKED = range(13)
 
-_GUARDED: Final = (MARKED, TAKEN)
-
-#: What the guard reads and the upstream gets; and what the guard alone gets.
+#: What the guard reads and the upstream gets (MARKED; TAKEN where the configuration removes it), and what the guard
+#: alone gets (CREDENTIALS).
 MARKED_NAMES: Final = frozenset({b"origin", b"sec-fetch-site", b"referer"})
-TAKEN_NAMES: Final = frozenset({b"reauth-client-token", b"authorization"})
+CREDENTIAL_NAMES: Final = frozenset({b"reauth-client-token", b"authorization"})
 
 #: How many spellings of names are remembered; beyond them, each is judged anew.
 _REMEMBERED: Final = 1024
@@ -100,7 +99,8 @@ class RequestFields:
         request_id: the client's X-Request-Id.
         length: its Content-Length; `coding`: its Transfer-Encoding; `expect`: its Expect; `upgrade`: its Upgrade.
         close: its Connection says so, whatever else it says.
-        marks: what the guard reads of it, names in lower case; None where there is nothing.
+        marks: names as they came and values, in turn, of the fields that say which page asks; None: there are none.
+        credentials: names in lower case, and values, of what the client says who it is with.
     """
 
     lines: list[bytes]
@@ -111,7 +111,8 @@ class RequestFields:
     expect: bytes | None = None
     upgrade: bytes | None = None
     close: bool = False
-    marks: list[tuple[bytes, bytes]] | None = None
+    marks: list[bytes] | None = None
+    credentials: list[tuple[bytes, bytes]] | None = None
 
 
 class RequestRules:
@@ -129,9 +130,10 @@ class RequestRules:
         }
         dropped = {name.lower().encode() for name in (*changes.remove, *changes.set)}
         self._defaults = {name.lower().encode(): _line(name, value) for name, value in changes.default.items()}
+        self._marked_defaults = bool(MARKED_NAMES & set(self._defaults))
         special.update({name: NOTED for name in self._defaults if name not in dropped})
         special.update({name: TAKEN if name in dropped else MARKED for name in MARKED_NAMES})
-        special.update(dict.fromkeys(TAKEN_NAMES, TAKEN))
+        special.update(dict.fromkeys(CREDENTIAL_NAMES, CREDENTIALS))
         self._table = _Table(
             special,
             dropped | HOP_BY_HOP | {b"forwarded"},
@@ -145,6 +147,7 @@ class RequestRules:
         found = RequestFields([])
         lines = found.lines
         known = self._table.known
+        marks: list[bytes] | None = None
         noted: set[bytes] | None = None
         named: set[bytes] | None = None
         for pair in raw:
@@ -156,16 +159,13 @@ class RequestRules:
                 lines.append(_COLON.join(pair))
             elif kind == DROP:
                 continue
-            elif kind in _GUARDED:
-                lower = name.lower()
-                if found.marks is None:
-                    found.marks = [(lower, value)]
-                else:
-                    found.marks.append((lower, value))
-                if kind == MARKED:
-                    lines.append(_COLON.join(pair))
-                    if lower in self._defaults:
-                        noted = {lower} if noted is None else noted | {lower}
+            elif kind == MARKED:
+                lines.append(_COLON.join(pair))
+                if marks is None:
+                    marks = found.marks = []
+                marks += pair
+                if self._marked_defaults and (lower := name.lower()) in self._defaults:
+                    noted = {lower} if noted is None else noted | {lower}
             elif kind == HOST:
                 found.host = value
             elif kind == LENGTH:
@@ -188,8 +188,14 @@ class RequestRules:
                 found.coding = value if found.coding is None else found.coding + b"," + value
             elif kind == EXPECT:
                 found.expect = value if found.expect is None else found.expect + b"," + value
-            else:
+            elif kind == UPGRADE:
                 found.upgrade = value
+            elif kind == TAKEN:
+                if marks is None:
+                    marks = found.marks = []
+                marks += pair
+            else:
+                found.credentials = [*(found.credentials or ()), (name.lower(), value)]
         if named:
             # Content-Length cannot be named away: the content's framing is not the client's to hide.
             found.lines = lines = _without(lines, named - {b"content-length"})

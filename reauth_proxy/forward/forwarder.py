@@ -142,7 +142,8 @@ class Forwarder:
             trip.outcome = "forwarded"
         trip.status = response.status
         lines += plan.response_rules.filter(response.fields)
-        lines += plan.guard.answer_lines(trip.page, response.fields)
+        if plan.guard.origins.listed:
+            lines += plan.guard.answer_lines(trip.page, response.fields)
         if response.status == 101:
             return await self._tunnel(request, trip, response, lines)
         keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
@@ -161,8 +162,10 @@ class Forwarder:
         if page is not None and client.method == "OPTIONS" and cors.is_preflight(request._message.raw_headers):
             answer = partial(cors.preflight, page, request._message.raw_headers)
             return self._answer(request, trip, client, answer)
-        guard.client(client.marks)
-        guard.path(client.method, client.target)
+        if guard.client_token is not None:
+            guard.client(client.credentials)
+        if guard.paths is not None:
+            guard.path(client.method, client.target)
         return None
 
     def _answer(

@@ -43,7 +43,7 @@ class ClientRequest:
         websocket: the client asks for a WebSocket (RFC 6455 section 4.1); any other Upgrade is dropped.
         old: the client speaks HTTP/1.0.
         keep_alive: the client's connection may stay open afterwards.
-        host: its Host field's value; `marks`: what the guard reads of its fields besides.
+        host: its Host field's value; `marks`, `credentials`: what the guard reads besides.
         hops: how many more an OPTIONS may make (RFC 9110 section 7.6.2); 0: it ends here.
         id: the client's X-Request-Id where it is a sane one; the caller makes one otherwise.
     """
@@ -51,6 +51,7 @@ class ClientRequest:
     __slots__ = (
         "_tail",
         "chunked",
+        "credentials",
         "expects",
         "given_id",
         "hops",
@@ -101,6 +102,7 @@ class ClientRequest:
         self.given_id = found.request_id
         self.host = found.host
         self.marks = found.marks
+        self.credentials = found.credentials
         self.websocket = (
             found.upgrade is not None
             and message.upgrade

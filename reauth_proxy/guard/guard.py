@@ -18,24 +18,26 @@ class Guard:
 
     Attributes:
         client_token: what every request must bring, or None.
+        paths: the path rules, if there are any.
     """
 
     hosts: Hosts = field(default_factory=Hosts)
     origins: Origins = field(default_factory=Origins)
     client_token: Secret | None = None
-    paths: PathRules = field(default_factory=PathRules)
+    paths: PathRules | None = None
 
-    def page(self, host: bytes | None, marks: Sequence[tuple[bytes, bytes]] | None) -> bytes | None:
+    def page(self, host: bytes | None, marks: Sequence[bytes] | None) -> bytes | None:
         """Judge where a request comes from; return the listed origin whose page sent it, or None.
 
         Args:
             host: the Host field's value, or None.
-            marks: the fields that :data:`~reauth_proxy.forward.fields.MARKED_NAMES` names, names in lower case.
+            marks: names and values, in turn, of its Origin, Sec-Fetch-Site and Referer fields; None: there are none.
 
         Raises:
             HostDenied, OriginDenied: it may not call.
         """
-        self.hosts.check(host)
+        if host not in self.hosts.known:
+            self.hosts.check(host)
         return None if marks is None else self.origins.judge(host, marks)
 
     def answer_lines(self, page: bytes | None, fields: Iterable[tuple[bytes, bytes]] = ()) -> list[bytes]:
@@ -49,14 +51,17 @@ class Guard:
             return cors.lines(page, fields)
         return [cors.VARY] if self.origins.listed else []
 
-    def client(self, marks: Sequence[tuple[bytes, bytes]] | None) -> None:
+    def client(self, credentials: Sequence[tuple[bytes, bytes]] | None) -> None:
         """Judge who calls. A browser's preflight comes without a client token, and is not asked.
+
+        Args:
+            credentials: its Reauth-Client-Token and Authorization fields, names in lower case.
 
         Raises:
             ClientDenied: the client token is missing or wrong.
         """
         if self.client_token is not None:
-            tokens.check(self.client_token, marks or ())
+            tokens.check(self.client_token, credentials or ())
 
     def path(self, method: str, target: bytes) -> None:
         """Judge what is called.
@@ -64,5 +69,5 @@ class Guard:
         Raises:
             PathDenied: the rules do not let it through.
         """
-        if self.paths:
+        if self.paths is not None:
             self.paths.check(method, target)

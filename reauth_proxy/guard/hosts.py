@@ -31,7 +31,8 @@ class Hosts:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names = LOOPBACK | {name.lower() for name in names}
-        self._known: set[bytes] = set()
+        #: Spellings that have passed.
+        self.known: set[bytes | None] = {None}
 
     def check(self, host: bytes | None) -> None:
         """Refuse a Host that is not on the list.
@@ -42,10 +43,10 @@ class Hosts:
         Raises:
             HostDenied: it is another.
         """
-        if host is None or host in self._known:
+        if host is None or host in self.known:
             return
         match = _HOST.fullmatch(host)
         if match is None or match[1].decode("ascii").lower() not in self._names:
             raise HostDenied("This name is not one that the proxy answers to; `access.hosts` lists more.")
-        if len(self._known) < _REMEMBERED:
-            self._known.add(host)
+        if len(self.known) < _REMEMBERED:
+            self.known.add(host)

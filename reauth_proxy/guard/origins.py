@@ -7,7 +7,6 @@ Headers, section 2.3), so one that says "foreign" settles it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Final
 
 from reauth_proxy.errors import OriginDenied
@@ -18,6 +17,10 @@ REFERER: Final = b"referer"
 
 #: Sec-Fetch-Site of what the proxy's own pages, and a person at the address bar, ask for.
 _OURS: Final = frozenset({b"same-origin", b"none"})
+
+#: How many verdicts are remembered, and for how many bytes of fields at most.
+_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 512
 
 _DENIED: Final = "A page of another origin asked for this; `access.origins` lists those that may."
 
@@ -36,6 +39,18 @@ def origin_of(referer: bytes) -> bytes:
     return (scheme + slashes + authority).lower()
 
 
+def _read(marks: Sequence[bytes]) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Return a request's Origin, Sec-Fetch-Site, and the origin of its Referer. Raises OriginDenied for repeats."""
+    found: dict[bytes, bytes] = {}
+    for name, value in zip(marks[::2], marks[1::2], strict=True):
+        lower = name.lower()
+        if lower in found:
+            raise OriginDenied("A request has one Origin, Sec-Fetch-Site and Referer at most.")
+        found[lower] = value
+    referer = found.get(REFERER)
+    return found.get(ORIGIN), found.get(SITE), origin_of(referer) if referer else None
+
+
 class Origins:
     """The origins whose pages may call, besides the proxy's own.
 
@@ -45,36 +60,29 @@ class Origins:
 
     def __init__(self, listed: Iterable[str] = ()) -> None:
         self.listed = frozenset(origin.encode("ascii") for origin in listed)
-        #: The same few pages ask again and again.
-        self._judged = lru_cache(maxsize=1024)(self._judge)
+        #: Verdicts by host and marks, each short: the same few pages ask again and again.
+        self._judged: dict[tuple[bytes | None, ...], bytes] = {}
 
-    def judge(self, host: bytes | None, marks: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    def judge(self, host: bytes | None, marks: Sequence[bytes]) -> bytes | None:
         """Return the listed origin that a request comes from; None: from no browser, or from the proxy's own pages.
 
         Args:
             host: the Host field's value, which the proxy answers to.
-            marks: the request's Origin, Sec-Fetch-Site and Referer fields, names in lower case; others are passed over.
+            marks: names and values, in turn, of the request's Origin, Sec-Fetch-Site and Referer fields.
 
         Raises:
             OriginDenied: it comes from another page.
         """
-        origin = site = referer = None
-        for name, value in marks:
-            if name == ORIGIN:
-                if origin is not None:
-                    raise OriginDenied("A request has one Origin field at most.")
-                origin = value
-            elif name == SITE:
-                site = value if site is None else b"several"
-            elif name == REFERER and value:
-                if referer is not None:
-                    raise OriginDenied("A request has one Referer field at most.")
-                referer = origin_of(value)
-        if origin is None and site is None and referer is None:
-            return None
-        verdict = self._judged(host, origin, site, referer)
+        key = (host, *marks)
+        verdict = self._judged.get(key)
         if verdict is None:
-            raise OriginDenied(_DENIED)
+            verdict = self._judge(host, *_read(marks))
+            if verdict is None:
+                raise OriginDenied(_DENIED)
+            if sum(map(len, marks)) <= _LONGEST_REMEMBERED:
+                if len(self._judged) >= _REMEMBERED:
+                    self._judged.clear()
+                self._judged[key] = verdict
         return verdict or None
 
     def _judge(
@@ -89,7 +97,7 @@ class Origins:
                 return None
         if site is not None and site not in _OURS:
             # A page that is listed loads an image or a script: no Origin, but its browser says where it is.
-            return referer if origin is None and referer in self.listed and site != b"several" else None
+            return referer if origin is None and referer in self.listed else None
         if referer is None or referer == own:
             return b""
         return referer if origin is None and referer in self.listed else None

@@ -123,9 +123,6 @@ class PathRules:
         self._allow = [parse(text) for text in allow]
         self._deny = [parse(text.casefold()) for text in deny]
 
-    def __bool__(self) -> bool:
-        return bool(self._allow or self._deny)
-
     def check(self, method: str, target: bytes) -> None:
         """Refuse what the rules do not let through.
 

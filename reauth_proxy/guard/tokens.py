@@ -27,19 +27,20 @@ def password_of(authorization: bytes) -> bytes | None:
     return user_and_password.partition(b":")[2]
 
 
-def check(token: Secret, marks: Sequence[tuple[bytes, bytes]]) -> None:
+def check(token: Secret, credentials: Sequence[tuple[bytes, bytes]]) -> None:
     """Refuse a request that does not bring the client token, in constant time.
 
     Args:
-        marks: the request's Reauth-Client-Token and Authorization fields, names in lower case; others are passed over.
+        credentials: the request's Reauth-Client-Token and Authorization fields, names in lower case.
 
     Raises:
         ClientDenied: it is missing, wrong, or there are several.
     """
     expected = token.reveal().encode()
-    brought = [value for name, value in marks if name == TOKEN]
+    brought = [value for name, value in credentials if name == TOKEN]
     if not brought:
-        brought = [word for name, value in marks if name == AUTHORIZATION and (word := password_of(value)) is not None]
+        passwords = (password_of(value) for name, value in credentials if name == AUTHORIZATION)
+        brought = [password for password in passwords if password is not None]
     if len(brought) != 1 or not hmac.compare_digest(brought[0], expected):
         raise ClientDenied(
             "Bring the client token (`access.client_token`) in Reauth-Client-Token, or as the password of Basic."

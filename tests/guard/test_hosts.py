@@ -127,7 +127,7 @@ def test_what_is_remembered_is_bounded() -> None:
     hosts = Hosts()
     for port in range(2000):
         hosts.check(b"localhost:%d" % port)
-    assert len(hosts._known) <= 256
+    assert len(hosts.known) <= 256
     hosts.check(b"127.0.0.1:9")
     with pytest.raises(HostDenied):
         hosts.check(b"other")

@@ -198,12 +198,6 @@ def test_deny_alone_lets_the_rest_pass() -> None:
         rules.check("DELETE", b"/a")
 
 
-def test_no_rules_are_none() -> None:
-    assert not PathRules()
-    assert PathRules(allow=["GET /"])
-    assert PathRules(deny=["GET /"])
-
-
 @given(
     st.lists(st.sampled_from(["a", "b", "*", "**", "a*", "*b*"]), min_size=1, max_size=5),
     st.lists(st.sampled_from(["", "a", "b", "ab", "aab"]), min_size=1, max_size=6),
