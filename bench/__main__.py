@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import origin, report, slow, sse, websocket
+from bench import guard, origin, report, slow, sse, websocket
 from bench.load import SCENARIOS, Failed, Scenario, measure
 from bench.origin import CONTENT
 from bench.peers import PEERS
@@ -21,7 +21,7 @@ from bench.storm import storm
 
 STORMS = (2_000, 10_000)
 #: What is not wrk's: by the word that chooses it.
-SPECIAL = ("websocket", "sse", "slow", "storm")
+SPECIAL = ("guard", "websocket", "sse", "slow", "storm")
 
 #: One scenario's samples, by peer.
 Taken = dict[str, list[Sample | str]]
@@ -148,6 +148,8 @@ def measured(
             for scenario in scenarios:
                 samples[scenario.name] = play(stage, scenario, rounds, seconds)
                 yield report.table(scenario.name, samples[scenario.name])
+    if "guard" in special:
+        yield ["### the guard's part of a request", "", *guard.lines(), ""]
     if "websocket" in special:
         with Stage([name for name in names if name in websocket.PEERS], origin.echo, tls=False) as stage:
             yield stage.notes()

@@ -28,7 +28,8 @@ BROWSER_FIELDS = {
     "Sec-CH-UA-Platform": '"Linux"',
     "Sec-Fetch-Dest": "empty",
     "Sec-Fetch-Mode": "cors",
-    "Sec-Fetch-Site": "same-origin",
+    "Sec-Fetch-Site": "same-site",
+    "Origin": "http://localhost:5173",
 }
 
 

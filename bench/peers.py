@@ -48,6 +48,7 @@ credential:
   refresh_token: bench
   token_endpoint: {{url: "http://127.0.0.1:{site.token_port}/token", client_id: bench}}
 store: {{type: memory}}
+access: {{origins: ["http://localhost:5173"]}}
 tls: {{ca_file: {site.root}/cert.pem}}
 log: {{level: {os.environ.get("BENCH_LOG_LEVEL", "info")}, format: json}}
 """

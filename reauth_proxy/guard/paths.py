@@ -23,6 +23,10 @@ _ESCAPED_MARK: Final = re.compile(rb"%(?:2f|5c|25|3f|23)", re.IGNORECASE)
 #: Controls, backslashes and path parameters, which some servers cut off before they look.
 _STRANGE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\;]")
 
+#: How many paths are remembered, and how long they may be.
+_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 512
+
 _DENIED: Final = "This path is not allowed; `access.allow` and `access.deny` say which are."
 _SEVERAL: Final = "This path can be read in more than one way, and there are rules for paths (`access.allow`, `.deny`)."
 
@@ -122,6 +126,8 @@ class PathRules:
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
         self._allow = [parse(text) for text in allow]
         self._deny = [parse(text.casefold()) for text in deny]
+        #: Short paths that have passed; to judge one takes 10 µs.
+        self._passed: set[tuple[str, bytes]] = set()
 
     def check(self, method: str, target: bytes) -> None:
         """Refuse what the rules do not let through.
@@ -129,6 +135,16 @@ class PathRules:
         Raises:
             PathDenied: it is denied, not allowed, or can be read in more than one way.
         """
+        raw = target.partition(b"?")[0]
+        if (method, raw) in self._passed:
+            return
+        self._judge(method, raw)
+        if len(raw) <= _LONGEST_REMEMBERED:
+            if len(self._passed) >= _REMEMBERED:
+                self._passed.clear()
+            self._passed.add((method, raw))
+
+    def _judge(self, method: str, target: bytes) -> None:
         path = one_reading(target)
         if path is None:
             raise PathDenied(_SEVERAL)

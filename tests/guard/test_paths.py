@@ -236,3 +236,15 @@ def test_any_target_has_one_reading_or_none(target: bytes) -> None:
         assert path.startswith("/")
         assert ".." not in path.split("/")
         assert not set(path) & set("\\;\0")
+
+
+def test_what_is_remembered_is_bounded_and_by_method() -> None:
+    rules = PathRules(allow=["GET /**"])
+    for number in range(3000):
+        rules.check("GET", b"/%d?x" % number)
+        assert len(rules._passed) <= 1024
+    rules.check("GET", b"/" + b"x" * 1000)
+    assert ("GET", b"/" + b"x" * 1000) not in rules._passed
+    for _ in range(2):
+        with pytest.raises(PathDenied):
+            rules.check("POST", b"/2999")
