@@ -25,8 +25,10 @@ SURPLUS_SHARE: Final = 5
 #: slow ones often come and go in crowds, and refusing a thousand at once kept everybody else waiting for 60 ms.
 SWEPT: Final = 16
 SWEEPS: Final = 64
-#: Seconds between two looks at idle connections while draining.
+#: Seconds between two looks at idle connections while draining, and how many are looked at in a turn of the loop: to
+#: close ten thousand in one takes half a second, and requests under way would wait for it.
 DRAIN_SWEEP: Final = 0.1
+DRAIN_BATCH: Final = 64
 
 
 class Surplus(asyncio.Protocol):
@@ -81,8 +83,6 @@ class FrontServer(web.Server):
         )
         self.surplus: set[Surplus] = set()
         self._loop = asyncio.get_running_loop()
-        #: Set up while draining: there is no connection.
-        self._emptied: asyncio.Event | None = None
         #: Who has not been looked at in this round.
         self._unswept: deque[FrontConnection] = deque()
         self._swept = 1
@@ -124,19 +124,16 @@ class FrontServer(web.Server):
             if connection not in self._connections:  # it has ended since
                 continue
             connection.sweep(now)
-            if self._emptied is not None:
-                connection.close_if_idle(now)
-        if self._emptied is not None and not self._connections:
-            self._emptied.set()
 
     async def drained(self) -> None:
         """From now on close connections that are idle; return when there is none."""
-        self._sweeper.cancel()
-        self._every = DRAIN_SWEEP
-        self._unswept.clear()
-        self._emptied = asyncio.Event()
-        self._sweep()
-        await self._emptied.wait()
+        while self._connections:
+            for number, connection in enumerate(list(self._connections), 1):
+                assert isinstance(connection, FrontConnection)
+                connection.close_if_idle(self._loop.time())
+                if number % DRAIN_BATCH == 0:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(DRAIN_SWEEP)
 
     @property
     def count(self) -> int:

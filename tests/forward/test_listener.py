@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from reauth_proxy.forward.limits import Limits
+from reauth_proxy.forward.listener import DRAIN_BATCH
 from reauth_proxy.forward.spool import Keeping
 from tests.fakes.arrivals import until
 from tests.forward.harness import Bench, bench, head
@@ -275,6 +276,21 @@ async def test_while_draining_idle_connections_are_closed_and_busy_ones_after_th
         assert b"\r\nConnection: close\r\n" in await head(busy)
         async with asyncio.timeout(5):
             await draining
+
+
+async def test_while_draining_idle_connections_are_closed_a_few_in_each_turn_of_the_loop() -> None:
+    async with bench() as run:
+        for _ in range(500):
+            await run.client()
+        await until(lambda: run.front.count == 500)
+        draining = asyncio.create_task(run.front.drained())
+        closed = []
+        while not draining.done():
+            before = run.front.count
+            await asyncio.sleep(0)
+            closed.append(before - run.front.count)
+        assert sum(closed) == 500
+        assert max(closed) <= 2 * DRAIN_BATCH
 
 
 async def test_new_limits_hold_for_connections_that_there_are() -> None:
