@@ -11,32 +11,11 @@ import structlog
 
 from reauth_proxy.telemetry import redact
 from reauth_proxy.telemetry.access import AccessLog, request_id
+from reauth_proxy.telemetry.output import Output
 
-__all__ = ["AccessLog", "access_log", "configure", "request_id"]
+__all__ = ["AccessLog", "access_log", "configure", "finish", "request_id"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-
-
-class Output:
-    """Where lines go; the access log's waiting lines go first, so that the order is right."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self.access: AccessLog | None = None
-
-    def write(self, text: str) -> None:
-        """Write; a log that nobody reads any more is no reason to fail."""
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass
-
-    def line(self, text: str) -> None:
-        """Write one line of structlog's, after the access log's earlier ones."""
-        if self.access is not None:
-            self.access.flush()
-        self.write(text + "\n")
 
 
 class _Logger:
@@ -109,8 +88,9 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:  #
     global _output, _json, _enabled
     target = sys.stderr if stream is None else stream
     terminal = getattr(target, "isatty", lambda: False)()
-    access, _output = _output.access, Output(target)
-    _output.access = access
+    if target is not _output.stream:
+        access, _output = _output.access, Output(target)
+        _output.access = access
     _json = format == "json" or (format == "auto" and not terminal)
     threshold = _LEVELS[level]
     _enabled = threshold <= 20
@@ -140,6 +120,11 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:  #
         root.removeHandler(handler)
     root.addHandler(_Bridge())
     root.setLevel(max(threshold, logging.INFO))
+
+
+def finish() -> None:
+    """Write what waits for a slow reader; at the end of the program."""
+    _output.finish()
 
 
 def access_log() -> AccessLog:
