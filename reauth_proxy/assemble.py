@@ -151,16 +151,22 @@ def refresh_policy(config: Config) -> RefreshPolicy:
 _OTHER_FILES: Final = 64
 
 
-def affordable(config: Config, files: int) -> Config:
+def files(config: Config) -> int:
+    """Return how many files may be open at once; a fifth more clients than may be are told that there are too many."""
+    limits = config.limits
+    return int(limits.connections * 1.2) + limits.upstream_connections + config.replay.files + _OTHER_FILES
+
+
+def affordable(config: Config, allowed: int) -> Config:
     """Return a configuration with no more connections than there may be open files.
 
     Args:
-        files: how many the system allows.
+        allowed: how many the system allows.
     """
-    limits = config.limits
-    left = files - _OTHER_FILES - config.replay.files
-    if limits.connections * 1.2 + limits.upstream_connections <= left:
+    if files(config) <= allowed:
         return config
+    limits = config.limits
+    left = allowed - _OTHER_FILES - config.replay.files
     share = max(8, int(left * 0.45))  # the rest is for connections that are told that there are too many
     lowered = {
         "connections": min(limits.connections, share),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import os
 import signal
 import ssl
@@ -23,6 +21,7 @@ from reauth_proxy.forward.listener import FrontServer
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.listening import Door, StartError, listen
+from reauth_proxy.process import file_limit, make_room_for_files, raise_file_limit, spare_the_collector
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.telemetry import logs
 
@@ -91,7 +90,9 @@ class Daemon:
 
     def _plan(self, config: Config, tls: ssl.SSLContext) -> Plan:
         """Return what the forwarder goes by, with as many connections as the system allows files."""
-        plan = assemble.plan(assemble.affordable(config, file_limit()), self.session, tls)
+        lowered = assemble.affordable(config, file_limit())
+        make_room_for_files(assemble.files(lowered))
+        plan = assemble.plan(lowered, self.session, tls)
         if plan.limits.connections < config.limits.connections * 0.9:
             log.warning(
                 "limits.lowered",
@@ -186,39 +187,6 @@ class Daemon:
         return f"<Daemon {self.url or 'not started'} {getattr(self, 'session', None)!r}>"
 
 
-def file_limit() -> int:
-    """Return how many files the system lets us have open."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 1 << 16
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
-
-
-def raise_file_limit() -> None:
-    """Allow as many open files as the system lets us: each client and each upstream connection is one."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # macOS has a limit of its own below "unlimited"
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def spare_the_collector() -> None:
-    """Tell the garbage collector that what start-up made stays for ever, and to look less often.
-
-    A request makes no cycles. With the default thresholds, a full collection over 10,000 parked requests stops the loop
-    for a third of a second; see the storm in bench/.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
 async def _reload(daemon: Daemon, config_file: Path) -> None:
     """Read the file again; a bad one changes nothing and says why."""
     try:
@@ -286,4 +254,6 @@ def run(config_file: Path) -> int:
         except ReauthError as error:
             log.error("server.failed", problem=str(error))
             return 1
+        finally:
+            logs.finish()
     return 0

@@ -211,11 +211,26 @@ async def test_idle_it_takes_less_than_60_megabytes(
 ) -> None:
     async with daemon_process(tmp_path, authorization, upstream) as daemon:
         assert (await fetch(daemon.url)).status == 200
-        status = Path(f"/proc/{daemon.pid}/status")
-        if not status.exists():
-            pytest.skip("needs /proc")
-        kilobytes = int(status.read_text().partition("VmRSS:")[2].split()[0])
+        kilobytes = status_of(daemon, "VmRSS")
     assert kilobytes < 60_000
+
+
+async def test_room_for_every_connection_is_made_before_it_listens(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    limits = {"connections": 500, "upstream_connections": 200}
+    async with daemon_process(tmp_path, authorization, upstream, limits=limits) as daemon:
+        slots = status_of(daemon, "FDSize")
+    # One for each, for a fifth more clients, for 64 temporary files, and some to spare; the kernel rounds up.
+    assert 500 * 1.2 + 200 + 64 <= slots <= 2048
+
+
+def status_of(daemon: DaemonProcess, name: str) -> int:
+    """Return a number from /proc/PID/status."""
+    status = Path(f"/proc/{daemon.pid}/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    return int(status.read_text().partition(f"{name}:")[2].split()[0])
 
 
 @pytest.mark.slow
