@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reauth_proxy import __version__, assemble
+from reauth_proxy import __version__, assemble, hardening
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
 from reauth_proxy.errors import ConfigError, ReauthError
@@ -243,6 +243,9 @@ def run(config_file: Path) -> int:
     Raises:
         ConfigError: the file cannot be used.
     """
+    hardening.keep_memory_private()  # before there is a secret in it
+    logs.configure("info", "auto")
+    logs.take_tracebacks()
     config = load(config_file)
     logs.configure(config.log.level, config.log.format)
     raise_file_limit()

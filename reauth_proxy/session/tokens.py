@@ -9,18 +9,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
+from weakref import WeakValueDictionary
 
 _HIDDEN: Final = "Secret(…)"
 
 
 class Secret:
-    """A string that never shows itself: not in repr, str, format, pickles or comparisons' timing."""
+    """A string that never shows itself: not in repr, str, format, pickles or comparisons' timing.
 
-    __slots__ = ("_value",)
+    Args:
+        watched: it is one of :func:`watched`; False for what only might be secret, such as a parameter.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("__weakref__", "_value")
+
+    def __init__(self, value: str, *, watched: bool = True) -> None:
         self._value = value
+        if watched:
+            _watched[next(_numbers)] = self
 
     def reveal(self) -> str:
         """Return the hidden string; call it only where the secret goes on the wire or to its store."""
@@ -52,6 +60,16 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a Secret is not pickled")
+
+
+#: By a number of its own: of two that are equal, each counts for as long as it lives.
+_watched: Final[WeakValueDictionary[int, Secret]] = WeakValueDictionary()
+_numbers: Final = count()
+
+
+def watched() -> dict[int, Secret]:
+    """Return the secrets that this process still holds, for whoever looks whether one gets out; no number comes twice."""
+    return dict(_watched)
 
 
 @dataclass(frozen=True, slots=True)

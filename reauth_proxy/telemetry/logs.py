@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
+from types import TracebackType
 from typing import Any, Final, TextIO
 
 import structlog
@@ -13,7 +15,7 @@ from reauth_proxy.telemetry import redact
 from reauth_proxy.telemetry.access import AccessLog, request_id
 from reauth_proxy.telemetry.output import Output
 
-__all__ = ["AccessLog", "access_log", "configure", "finish", "request_id"]
+__all__ = ["AccessLog", "access_log", "configure", "finish", "request_id", "take_tracebacks"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -110,6 +112,7 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:  #
             structlog.processors.format_exc_info,
             redact.processor,
             renderer,
+            redact.line,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: _Logger(_output),
@@ -125,6 +128,18 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:  #
 def finish() -> None:
     """Write what waits for a slow reader; at the end of the program."""
     _output.finish()
+
+
+def take_tracebacks() -> None:
+    """Have what nobody catches written as a log line, with its secrets hidden, instead of as it is."""
+    sys.excepthook = _uncaught
+    sys.unraisablehook = lambda raised: _uncaught(raised.exc_type, raised.exc_value, raised.exc_traceback)
+    threading.excepthook = lambda raised: _uncaught(raised.exc_type, raised.exc_value, raised.exc_traceback)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None) -> None:
+    exc_info = None if error is None else (kind, error, traceback)
+    structlog.get_logger().critical("server.crashed", error=kind.__name__, exc_info=exc_info)
 
 
 def access_log() -> AccessLog:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 import structlog
 
 from reauth_proxy.session.tokens import Secret
-from reauth_proxy.telemetry import logs
+from reauth_proxy.telemetry import logs, redact
 
 
 class Terminal(io.StringIO):
@@ -103,6 +105,51 @@ def test_no_secret_leaves_through_values_exceptions_or_foreign_loggers() -> None
         logging.getLogger("aiohttp.server").exception("Authorization: Bearer %s", "CANARYargument")
     assert "CANARY" not in out.getvalue()
     assert "RuntimeError" in lines(out)[1]["exception"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_secret_that_looks_like_nothing_is_hidden_in_a_traceback_too(form: str) -> None:
+    held = Secret("CANARYplainword")
+    out = io.StringIO()
+    logs.configure("debug", form, out)
+    try:
+        raise KeyError(held.reveal(), [held.reveal().encode()])
+    except KeyError:
+        structlog.get_logger().exception("failed", more={held.reveal(): 1})
+    assert "KeyError" in out.getvalue()
+    assert redact.HIDDEN in out.getvalue()
+    assert "CANARY" not in out.getvalue()
+
+
+@pytest.mark.parametrize("where", ["main", "thread", "finalizer"])
+def test_what_nobody_catches_is_a_log_line_without_secrets(where: str) -> None:
+    program = f"""
+import sys, threading
+from reauth_proxy.session.tokens import Secret
+from reauth_proxy.telemetry import logs, redact
+logs.configure("info", "json")
+logs.take_tracebacks()
+held = Secret("CANARYplainword")
+def fail():
+    raise RuntimeError(f"{{held.reveal()}} and refresh_token=CANARY")
+class Late:
+    def __del__(self):
+        fail()
+if {where!r} == "thread":
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+elif {where!r} == "finalizer":
+    Late()
+else:
+    fail()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    line = json.loads(done.stderr)
+    assert (line["event"], line["level"], line["error"]) == ("server.crashed", "critical", "RuntimeError")
+    assert "in fail" in line["exception"]
+    assert "CANARY" not in done.stdout + done.stderr
+    assert done.returncode == (where == "main")
 
 
 def test_a_log_that_nobody_reads_is_no_reason_to_fail() -> None:
