@@ -36,6 +36,7 @@ class Site:
 
     def file(self, name: str, text: str) -> str:
         path = self.root / f"{self.port}-{name}"
+        path.touch(0o600)  # there are tokens in some
         path.write_text(text)
         return str(path)
 

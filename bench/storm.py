@@ -150,6 +150,7 @@ async def storm(count: int) -> Outcome:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    (root / "config.yaml").touch(0o600)  # a token is in it
     (root / "config.yaml").write_text(f"""
 listen: 127.0.0.1:{port}
 upstream: http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}

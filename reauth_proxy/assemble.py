@@ -120,7 +120,7 @@ def store(config: Config, name: str = "default") -> Store:
         return MemoryStore()
     from reauth_proxy.stores.file import FileStore
 
-    return FileStore(store_file(config, name))
+    return FileStore(store_file(config, name), allow_readable=config.secrets.allow_readable)
 
 
 def store_file(config: Config, name: str = "default") -> Path:
@@ -250,4 +250,9 @@ def route(config: Config, session: Session, tls: ssl.SSLContext) -> Route:
 
 def field_changes(changes: RequestHeaders | ResponseHeaders) -> FieldChanges:
     """Return what the configuration does to fields."""
-    return FieldChanges(changes.set, getattr(changes, "default", {}), tuple(changes.remove))
+    default: dict[str, Secret] = getattr(changes, "default", {})
+    return FieldChanges(_revealed(changes.set), _revealed(default), tuple(changes.remove))
+
+
+def _revealed(values: dict[str, Secret]) -> dict[str, str]:
+    return {name: value.reveal() for name, value in values.items()}

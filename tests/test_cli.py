@@ -15,6 +15,7 @@ import reauth_proxy.demo
 from reauth_proxy import cli
 from reauth_proxy.errors import ConfigError, ReauthError
 from tests.config.reading import LEAST
+from tests.fakes.files import write_secret
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -36,9 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
-    path = tmp_path / "config.yaml"
-    path.write_text(LEAST)
-    return path
+    return write_secret(tmp_path / "config.yaml", LEAST)
 
 
 def test_without_arguments_it_shows_help_and_fails(run: Run) -> None:
@@ -106,7 +105,7 @@ def test_check_tells_every_problem_on_standard_error(run: Run, config_file: Path
 
 
 def test_check_tries_certificates_and_keys(run: Run, config_file: Path) -> None:
-    (config_file.parent / "bad.pem").write_text("CANARY")
+    write_secret(config_file.parent / "bad.pem", "CANARY")
     config_file.write_text(
         "upstream: https://api.example.com\ntls: {ca_file: bad.pem}\ncredential:\n  token_endpoint:\n"
         "    issuer: https://id.example.com\n    client_id: web\n    client_auth: private_key_jwt\n"
@@ -129,7 +128,7 @@ def test_check_takes_a_key_that_can_sign(run: Run, config_file: Path) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     key = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (config_file.parent / "key.pem").write_bytes(key)
+    write_secret(config_file.parent / "key.pem", key)
     text = (
         "upstream: https://api.example.com\ncredential:\n  token_endpoint:\n    issuer: https://id.example.com\n"
         "    client_id: web\n    client_auth: private_key_jwt\n    private_key: {file: key.pem}\n"

@@ -25,6 +25,7 @@ FLOORS: Final = [
     "telemetry",
     "config",
     "assemble",
+    "hardening",
     "listening",
     "process",
     "server",
@@ -54,6 +55,7 @@ PURE: Final = [
     "forward/framing.py",
     "telemetry/redact.py",
     "config/address.py",
+    "config/exposure.py",
     "config/units.py",
 ]
 IMPURE: Final = {"asyncio", "aiohttp", "structlog", "logging", "time", "socket", "os", "pathlib", "httptools", "random"}
@@ -100,6 +102,7 @@ TESTED_ELSEWHERE: Final = {
     "config/problems.py": "tests/config/test_load.py",
     "config/schema.py": "tests/config/test_documentation.py",
     "config/kinds.py": "tests/config/test_model.py",
+    "config/secrecy.py": "tests/config/test_model.py, tests/config/test_exposure.py",
     "config/credential.py": "tests/config/test_model.py",
     "config/fields.py": "tests/config/test_model.py",
 }

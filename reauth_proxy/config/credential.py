@@ -10,18 +10,14 @@ from reauth_proxy.config.address import Url
 from reauth_proxy.config.kinds import (
     BaseUrl,
     Choice,
-    EndpointFields,
     EndpointUrl,
     JsonPointer,
-    Parameters,
     Scope,
-    SecretLine,
-    SecretValue,
     Status,
-    Template,
     Words,
     mentions,
 )
+from reauth_proxy.config.secrecy import Body, EndpointFields, Parameters, SecretLine, SecretValue
 
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 KeyAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -134,7 +130,7 @@ class JsonEndpoint(Section):
     headers: EndpointFields = Field(
         default_factory=dict, description="More fields; {refresh_token} and {access_token} are filled in."
     )
-    body: Template = Field(
+    body: Body = Field(
         None,
         validate_default=True,
         repr=False,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from reauth_proxy.config import exposure
 from reauth_proxy.config.problems import Text, expected, shown
 from reauth_proxy.session.tokens import Secret
 
@@ -34,11 +35,17 @@ class Reading:
         environ: the environment's variables.
         base: where relative paths begin: the directory of the file.
         allow_insecure: plain http to other machines is allowed (`tls.allow_insecure`).
+        allow_readable: files with secrets may be open to others (`secrets.allow_readable`).
+        openness: permissions of the file itself where others may read or change it, None where none may.
+        name: of the file itself.
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     base: Path = field(default_factory=Path)
     allow_insecure: bool = False
+    allow_readable: bool = False
+    openness: str | None = None
+    name: str = ""
 
     def path(self, text: str) -> Path:
         """Return a path of the file: ``~`` is the home directory, and a relative one begins beside the file."""
@@ -49,6 +56,21 @@ class Reading:
             return self.base / (path.expanduser() if text.startswith("~") else path)
         except RuntimeError:
             raise ValueError("the home directory that ~ stands for is not known; write the path in full") from None
+
+    def check_literal(self, value: object) -> None:
+        """Raise ValueError for a secret that is written out in a file which others may read."""
+        written_out = not (isinstance(value, Text) and value.interpolated)
+        if written_out and self.openness is not None and not self.allow_readable:
+            raise ValueError(
+                f"a secret must not stand in a file that others may read (mode {self.openness}); "
+                f"name it by {{env: NAME}} or {{file: PATH}}, or {exposure.mend(self.name)}"
+            )
+
+    def check_file(self, status: os.stat_result, subject: str, path: str | None) -> None:
+        """Raise ValueError for a file with a secret which others may read; `path` is None if it must not be shown."""
+        openness = None if self.allow_readable else exposure.openness(status.st_mode, status.st_uid)
+        if openness is not None:
+            raise ValueError(f"others may read {subject} (mode {openness}); {exposure.mend(path)}")
 
 
 def interpolate(text: str, environ: Mapping[str, str], *, plain: bool = False) -> Text:
@@ -78,21 +100,27 @@ def interpolate(text: str, environ: Mapping[str, str], *, plain: bool = False) -
         hidden = True
         return value
 
-    return Text(_VARIABLE.sub(replace, text), hidden=hidden)
+    return Text(_VARIABLE.sub(replace, text), hidden=hidden, interpolated=True)
 
 
-def read_secret(value: object, reading: Reading) -> Secret:
+def read_secret(value: object, reading: Reading, *, certain: bool = True) -> Secret:
     """Return a secret that is written as text, as ``{env: NAME}`` or as ``{file: PATH}``.
 
     A line end at the end of a file is not part of it.
 
+    Args:
+        certain: text is a secret, too; False where it may as well be a parameter that anybody may know.
+
     Raises:
-        ValueError: it is not there, is empty, or is not text; the message says where it was looked for.
+        ValueError: it is not there, is empty, is not text, or stands where others may read it; the message says where
+            it was looked for.
     """
     if isinstance(value, Secret):
         return value
     if isinstance(value, str):
-        return _checked(str(value), "it")
+        if certain:
+            reading.check_literal(value)
+        return _checked(str(value), "it", watched=certain)
     if not isinstance(value, Mapping) or set(value) not in ({"env"}, {"file"}):
         raise ValueError(f"expected {_A_SECRET}")
     ((source, where),) = value.items()
@@ -117,6 +145,7 @@ def _from_file(name: str, hidden: bool, reading: Reading) -> Secret:
     subject = "the file that it names" if hidden else f"the file {shown(str(path))}"
     try:
         with path.open("rb") as file:
+            reading.check_file(os.fstat(file.fileno()), subject, None if hidden else str(path))
             data = file.read(SECRET_LIMIT + 1)
     except OSError as error:
         raise ValueError(f"{subject} cannot be read: {(error.strerror or 'it is not a file').lower()}") from None
@@ -129,11 +158,11 @@ def _from_file(name: str, hidden: bool, reading: Reading) -> Secret:
     return _checked(text.removesuffix("\n").removesuffix("\r"), subject)
 
 
-def _checked(value: str, subject: str) -> Secret:
+def _checked(value: str, subject: str, *, watched: bool = True) -> Secret:
     if not value.strip():
         raise ValueError(f"{subject} is empty")
     try:
         value.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{subject} is not text in UTF-8") from None
-    return Secret(value)
+    return Secret(value, watched=watched)

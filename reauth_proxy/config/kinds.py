@@ -21,39 +21,24 @@ from pydantic import (
 
 from reauth_proxy.config import fields, units
 from reauth_proxy.config.address import Listen, Url, is_loopback, parse_listen, parse_upstream, parse_url
-from reauth_proxy.config.environment import Reading, read_secret
+from reauth_proxy.config.environment import Reading
 from reauth_proxy.config.problems import Text, expected
 from reauth_proxy.errors import ConfigError
 from reauth_proxy.session.tokens import Secret
 
 _INTERPOLATED: Final = {"type": "string", "pattern": r"\$\{"}
-_SECRET_SCHEMA: Final[dict[str, Any]] = {
-    "oneOf": [
-        {"type": "string", "minLength": 1},
-        {
-            "type": "object",
-            "properties": {"env": {"type": "string", "description": "The environment variable that holds it."}},
-            "required": ["env"],
-            "additionalProperties": False,
-        },
-        {
-            "type": "object",
-            "properties": {"file": {"type": "string", "description": "The file that holds it."}},
-            "required": ["file"],
-            "additionalProperties": False,
-        },
-    ]
-}
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*", re.ASCII)
 _WHOLE_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})", re.ASCII)
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
-def _reading(info: ValidationInfo) -> Reading:
+def reading_of(info: ValidationInfo) -> Reading:
+    """Return the surroundings that a value is read in."""
     return info.context if isinstance(info.context, Reading) else Reading()
 
 
-def _words(value: object) -> str:
+def one_line(value: object) -> str:
+    """Return text on one line; ValueError says what is wrong."""
     if not isinstance(value, str) or not value.strip():
         raise expected("text", value)
     if not value.isprintable():
@@ -84,23 +69,12 @@ def _header_size(value: object) -> int:
     return size
 
 
-def _secret(value: object, info: ValidationInfo) -> Secret:
-    return read_secret(value, _reading(info))
-
-
-def _token(secret: Secret) -> Secret:
-    """A token or password goes onto one line of a message; a line end in it is a slip, and dangerous."""
-    if not secret.reveal().isprintable():
-        raise ValueError("it holds a line end or another control character")
-    return secret
-
-
 def _path(value: object, info: ValidationInfo) -> Path:
     if isinstance(value, Path):
         return value
     if not isinstance(value, str) or not value:
         raise expected("a path", value)
-    return _reading(info).path(str(value))
+    return reading_of(info).path(str(value))
 
 
 def _existing(path: Path, info: ValidationInfo) -> Path:
@@ -113,20 +87,11 @@ def _existing(path: Path, info: ValidationInfo) -> Path:
 
 
 def _secured(url: Url, info: ValidationInfo) -> Url:
-    if url.scheme == "http" and not is_loopback(url.host) and not _reading(info).allow_insecure:
+    if url.scheme == "http" and not is_loopback(url.host) and not reading_of(info).allow_insecure:
         raise ValueError(
             "plain http would show tokens to the network; write https, or set `tls.allow_insecure: true` if it is yours"
         )
     return url
-
-
-def _field_secret(secret: Secret) -> Secret:
-    fields.check_value(secret.reveal())
-    return secret
-
-
-def _revealed(value: object, info: ValidationInfo) -> str:
-    return _field_secret(_secret(value, info)).reveal()
 
 
 def _pointer(value: object) -> str:
@@ -173,15 +138,6 @@ def _resolved(text: str) -> object:
     if _WHOLE_NUMBER.fullmatch(text):
         return int(text)
     return float(text) if _DECIMAL.fullmatch(text) and math.isfinite(float(text)) else text
-
-
-def _parameter(value: object) -> str:
-    name = _words(value)
-    if name in ("grant_type", "refresh_token", "client_assertion", "client_assertion_type"):
-        raise ValueError("the proxy sends this parameter itself")
-    if name in ("client_id", "client_secret", "scope"):
-        raise ValueError(f"write it as `{name}` beside `params`")
-    return name
 
 
 def _url(value: object) -> Url:
@@ -242,13 +198,9 @@ HeaderSize = Annotated[
 Switch = Annotated[bool, BeforeValidator(units.switch), _one_of_schema({"type": "boolean"})]
 Count = Annotated[int, BeforeValidator(_count), _one_of_schema({"type": "integer", "minimum": 1, "maximum": 1_000_000})]
 Status = Annotated[int, BeforeValidator(_status), _one_of_schema({"type": "integer", "minimum": 400, "maximum": 599})]
-Words = Annotated[str, BeforeValidator(_words)]
+Words = Annotated[str, BeforeValidator(one_line)]
 Choice: Final = WrapValidator(_choice)
 Scope = Annotated[str, BeforeValidator(_scope)]
-#: A secret of any shape, such as a PEM key of many lines.
-SecretValue = Annotated[Secret, PlainValidator(_secret), WithJsonSchema(_SECRET_SCHEMA)]
-#: A secret that goes onto one line of a message.
-SecretLine = Annotated[Secret, PlainValidator(_secret), AfterValidator(_token), WithJsonSchema(_SECRET_SCHEMA)]
 AnyPath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string"})]
 ExistingFile = Annotated[Path, PlainValidator(_path), AfterValidator(_existing), WithJsonSchema({"type": "string"})]
 ListenAddress = Annotated[
@@ -267,23 +219,6 @@ EndpointUrl = Annotated[Url, PlainValidator(_url_with_query), AfterValidator(_se
 JsonPointer = Annotated[str, BeforeValidator(_pointer), WithJsonSchema({"type": "string", "pattern": r"^/|\$\{"})]
 Template = Annotated[Any, PlainValidator(_template), WithJsonSchema({"examples": [{"token": "{refresh_token}"}]})]
 RemovableName = Annotated[str, BeforeValidator(fields.removable)]
-#: Fields for upstreams and clients. Their values may be read like secrets, and end as text in the forwarder's tables.
-FieldValues = Annotated[
-    dict[
-        Annotated[str, BeforeValidator(fields.settable)],
-        Annotated[str, PlainValidator(_revealed), WithJsonSchema(_SECRET_SCHEMA)],
-    ],
-    AfterValidator(fields.distinct),
-]
-#: Fields for token endpoints.
-EndpointFields = Annotated[
-    dict[
-        Annotated[str, BeforeValidator(fields.for_endpoint)],
-        Annotated[Secret, PlainValidator(_secret), AfterValidator(_field_secret), WithJsonSchema(_SECRET_SCHEMA)],
-    ],
-    AfterValidator(fields.distinct),
-]
-Parameters = dict[Annotated[str, BeforeValidator(_parameter)], SecretLine]
 
 
 def mentions(template: object, *names: str) -> bool:

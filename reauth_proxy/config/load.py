@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from reauth_proxy.config import document, units
+from reauth_proxy.config import document, exposure, units
 from reauth_proxy.config.environment import Reading, interpolate
 from reauth_proxy.config.explain import explain
 from reauth_proxy.config.model import Config
@@ -33,6 +33,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     """
     try:
         with path.open("rb") as file:
+            status = os.fstat(file.fileno())
             data = file.read(_BYTES + 1)
     except (OSError, ValueError) as error:
         why = (getattr(error, "strerror", None) or "it is not a file").lower()
@@ -44,15 +45,17 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
             raise ConfigError(f"{path}: larger than 1 MiB, and so hardly a configuration") from None
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not a text file in UTF-8") from None
-    return parse(text, str(path), os.environ if environ is None else environ, path.parent)
+    openness = exposure.openness(status.st_mode, status.st_uid)
+    return parse(text, str(path), os.environ if environ is None else environ, path.parent, openness)
 
 
-def parse(text: str, name: str, environ: Mapping[str, str], base: Path) -> Config:
+def parse(text: str, name: str, environ: Mapping[str, str], base: Path, openness: str | None = None) -> Config:
     """Read a text.
 
     Args:
         name: what the problems call it.
         base: where relative paths begin.
+        openness: permissions of its file where others may read or change it.
 
     Raises:
         ConfigError: with each problem.
@@ -71,7 +74,14 @@ def parse(text: str, name: str, environ: Mapping[str, str], base: Path) -> Confi
         data = reader.read(root, ())
     except document.NotYaml as error:
         raise ConfigError(f"{name}: {error}") from None
-    reading = Reading(environ, base, allow_insecure=_allows_insecure(data))
+    reading = Reading(
+        environ,
+        base,
+        allow_insecure=_allows(data, "tls", "allow_insecure"),
+        allow_readable=_allows(data, "secrets", "allow_readable"),
+        openness=openness,
+        name=name,
+    )
     config: Config | None = None
     try:
         config = Config.model_validate(data, context=reading)
@@ -122,10 +132,11 @@ class _Reader:
         return self._lines[path]
 
 
-def _allows_insecure(data: dict[str, Any]) -> bool:
-    tls = data.get("tls")
+def _allows(data: dict[str, Any], section: str, key: str) -> bool:
+    """Look ahead to a switch that other keys depend on."""
+    keys = data.get(section)
     try:
-        return isinstance(tls, dict) and units.switch(tls.get("allow_insecure", False))
+        return isinstance(keys, dict) and units.switch(keys.get(key) or False)
     except ValueError:
         return True  # that key's own problem is told, and need not bring more
 

@@ -18,7 +18,6 @@ from reauth_proxy.config.kinds import (
     Count,
     Duration,
     ExistingFile,
-    FieldValues,
     HeaderSize,
     ListenAddress,
     PositiveDuration,
@@ -28,6 +27,8 @@ from reauth_proxy.config.kinds import (
     Switch,
     UpstreamUrl,
 )
+from reauth_proxy.config.secrecy import FieldValues, PrivateFile
+from reauth_proxy.session.tokens import Secret
 
 S = TypeVar("S", bound=Section)
 
@@ -155,8 +156,10 @@ class TLS(Section):
     ca_file: ExistingFile | None = Field(
         None, description="Certificates of authorities to trust, PEM; instead of the system's."
     )
-    client_cert: ExistingFile | None = Field(None, description="The client's certificate, PEM.")
-    client_key: ExistingFile | None = Field(None, description="Its private key, PEM, where it is in a file of its own.")
+    client_cert: PrivateFile | None = Field(
+        None, description="The client's certificate, PEM, with those that lead to its authority; or with its key, too."
+    )
+    client_key: PrivateFile | None = Field(None, description="Its private key, PEM, where it is in a file of its own.")
     verify: Switch = Field(True, description="Verify certificates; turn it off on a test network only.")
     allow_insecure: Switch = Field(
         False, description="Allow plain http to other machines, such as within a container network."
@@ -170,16 +173,24 @@ class TLS(Section):
         return client_key
 
 
-def _accept_json() -> dict[str, str]:
-    return {"Accept": "application/json"}
+class Secrets(Section):
+    """How files that hold secrets are kept."""
+
+    allow_readable: Switch = Field(
+        False, description="Use files with secrets that others may read, such as those a container gets mounted."
+    )
+
+
+def _accept_json() -> dict[str, Secret]:
+    return {"Accept": Secret("application/json", watched=False)}
 
 
 class RequestHeaders(Section):
     """Changes to the fields of requests."""
 
-    set: FieldValues = Field(default_factory=dict, repr=False, description="Fields to set, instead of the client's.")
+    set: FieldValues = Field(default_factory=dict, description="Fields to set, instead of the client's.")
     default: FieldValues = Field(
-        default_factory=_accept_json, repr=False, description="Fields to add where the client sends none of that name."
+        default_factory=_accept_json, description="Fields to add where the client sends none of that name."
     )
     remove: tuple[RemovableName, ...] = Field((), description="Fields to remove.")
 
@@ -187,7 +198,7 @@ class RequestHeaders(Section):
 class ResponseHeaders(Section):
     """Changes to the fields of responses."""
 
-    set: FieldValues = Field(default_factory=dict, repr=False, description="Fields to set, instead of the upstream's.")
+    set: FieldValues = Field(default_factory=dict, description="Fields to set, instead of the upstream's.")
     remove: tuple[RemovableName, ...] = Field((), description="Fields to remove.")
 
 
@@ -226,6 +237,7 @@ class Config(Section):
         description="The API, with an optional path in front of every request's; or unix:/path."
     )
     credential: Credential = Field(description="What signs requests in.")
+    secrets: Secrets = _section(Secrets, "How files that hold secrets are kept.")
     store: Store = _section(Store, "Where the session survives a restart.")
     refresh: Refresh = _section(Refresh, "When access tokens are renewed, and who waits how long.")
     replay: Replay = _section(Replay, "Content that is kept so that a request can be sent again.")

@@ -22,18 +22,21 @@ class Text(str):
     Attributes:
         plain: it stood without quotes, so that where any JSON value may stand it can be a number, true or null.
         hidden: part of it came from the environment, so that it must not be shown.
+        interpolated: it has a variable in it, so that it is not written out in the file; a default is a stand-in.
     """
 
-    __slots__ = ("hidden", "plain")
+    __slots__ = ("hidden", "interpolated", "plain")
 
-    def __new__(cls, value: str, *, plain: bool = False, hidden: bool = False) -> Text:
+    def __new__(cls, value: str, *, plain: bool = False, hidden: bool = False, interpolated: bool = False) -> Text:
         text = super().__new__(cls, value)
         text.plain = plain
         text.hidden = hidden
+        text.interpolated = interpolated
         return text
 
     plain: bool
     hidden: bool
+    interpolated: bool
 
 
 def quoted(text: str, limit: int = _SHOWN) -> str:

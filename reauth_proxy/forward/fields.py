@@ -84,8 +84,9 @@ def _line(name: str, value: str) -> bytes:
 class FieldChanges:
     """What a configuration does to fields: `set` replaces, `default` adds where there is none, `remove` removes."""
 
-    set: Mapping[str, str] = field(default_factory=dict)
-    default: Mapping[str, str] = field(default_factory=dict)
+    # Values may be secrets, such as an API key.
+    set: Mapping[str, str] = field(default_factory=dict, repr=False)
+    default: Mapping[str, str] = field(default_factory=dict, repr=False)
     remove: tuple[str, ...] = ()
 
 

@@ -68,7 +68,7 @@ _numbers: Final = count()
 
 
 def watched() -> dict[int, Secret]:
-    """Return the secrets that this process still holds, for whoever looks whether one gets out; no number comes twice."""
+    """Return the secrets that this process still holds, for whoever keeps them in; no number comes twice."""
     return dict(_watched)
 
 

@@ -47,10 +47,12 @@ class FileStore:
     Args:
         path: of the file; a symbolic link keeps pointing to where the file is. `<path>.lock` is used besides.
         lock_timeout: seconds to wait for another process that holds the lock.
+        allow_readable: use a file even if others may read it; each save makes it private again.
     """
 
-    def __init__(self, path: Path, *, lock_timeout: float = 30.0) -> None:
+    def __init__(self, path: Path, *, lock_timeout: float = 30.0, allow_readable: bool = False) -> None:
         self._path = path.expanduser()
+        self._allow_readable = allow_readable
         self._lock_timeout = lock_timeout
         self._worker: ThreadPoolExecutor | None = None
 
@@ -144,7 +146,7 @@ class FileStore:
 
     def _load(self) -> StoredSession | None:
         try:
-            data = _read(self._path)
+            data = _read(self._path, allow_readable=self._allow_readable)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -164,14 +166,17 @@ def _make(directory: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, allow_readable: bool) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not hold us
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise StoreError(f"{path}: not a regular file; name another path")
-        if status.st_mode & 0o077:
-            raise StoreError(f"{path}: others may read it; chmod 600 {shell(str(path))}, and think of a new login")
+        if status.st_mode & 0o077 and not allow_readable:
+            raise StoreError(
+                f"{path}: others may read it; chmod 600 {shell(str(path))}, and think of a new login; or set "
+                "`secrets.allow_readable: true` where nobody else can get at it, as in a container"
+            )
         if status.st_uid not in (os.geteuid(), 0):
             raise StoreError(f"{path}: it belongs to another user; {_START_ANEW}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:

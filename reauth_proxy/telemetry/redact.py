@@ -21,8 +21,8 @@ SHORTEST: Final = 8
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 
 _NAMES: Final = (
-    r"access_?token|refresh_?token|id_?token|client_?secret|client_?assertion|assertion|password|passwd|secret|"
-    r"private_?key|encryption_?key|api_?key|authorization|cookie|code_?verifier|token"
+    r"access[_-]?token|refresh[_-]?token|id[_-]?token|client[_-]?secret|client[_-]?assertion|assertion|password|passwd|secret|"
+    r"private[_-]?key|encryption[_-]?key|api[_-]?key|authorization|cookie|code[_-]?verifier|token"
 )
 #: Keys of a log line whose value is hidden, whatever it is.
 _KEY: Final = re.compile(rf"(?:.*[_-])?(?:{_NAMES}|set-cookie)", re.IGNORECASE)
@@ -127,6 +127,6 @@ def processor(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Ma
 _watch: Final = Watch()
 
 
-def line(_logger: Any, _method: str, written: str) -> str:
+def line(_logger: Any, _method: str, written: Any) -> str:
     """Hide the secrets that this process holds in a line as it will be written; the last structlog processor."""
     return _watch.hide(written)

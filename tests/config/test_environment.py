@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from reauth_proxy.config.environment import Reading, interpolate, read_secret
 from reauth_proxy.config.problems import Text, got
 from reauth_proxy.session.tokens import Secret
+from tests.fakes.files import write_secret
 
 ENVIRON = {"HOST": "api.example.com", "EMPTY": "", "TOKEN": "CANARY-1", "TRICKY": "a: {b: ${HOST}}"}
 
@@ -89,7 +90,7 @@ def test_a_secret_is_text_or_in_the_environment() -> None:
      (b"a\nb\n\n", "a\nb\n"), (b"x" * 65_536, "x" * 65_536)],
 )  # fmt: skip
 def test_a_secret_is_in_a_file(tmp_path: Path, content: bytes, secret: str) -> None:
-    (tmp_path / "secret").write_bytes(content)
+    write_secret(tmp_path / "secret", content)
     assert read_secret({"file": "secret"}, Reading({}, tmp_path)) == Secret(secret)
     assert read_secret({"file": str(tmp_path / "secret")}, Reading({}, Path("/elsewhere"))) == Secret(secret)
 
@@ -137,8 +138,7 @@ def test_what_is_no_secret_is_told(written: object, told: str) -> None:
      (b"x" * 65_537, "is larger than 64 KiB, and so no secret")],
 )  # fmt: skip
 def test_a_file_that_holds_no_secret_is_told(tmp_path: Path, content: bytes, told: str) -> None:
-    path = tmp_path / "secret"
-    path.write_bytes(content)
+    path = write_secret(tmp_path / "secret", content)
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared
         read_secret({"file": "secret"}, Reading({}, tmp_path))
     assert str(caught.value) == f"the file {path} {told}"

@@ -12,6 +12,7 @@ from reauth_proxy.config import document
 from reauth_proxy.config.load import load, parse
 from reauth_proxy.errors import ConfigError
 from tests.config.reading import CREDENTIAL, LEAST, UPSTREAM, endpoint, problems, read
+from tests.fakes.files import write_secret
 
 
 def test_the_smallest_file_is_read(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_any_value_may_come_from_the_environment() -> None:
 
 
 def test_no_secret_is_in_a_repr_or_a_problem(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("CANARY-KEY\nCANARY\n")
+    write_secret(tmp_path / "key", "CANARY-KEY\nCANARY\n")
     config = read(
         "upstream: https://api.example.com\nheaders: {request: {set: {X-Api-Key: CANARY}}}\n"
         "credential:\n  refresh_token: CANARY\n  token_endpoint:\n    url: https://id.example.com/t\n"
@@ -283,7 +284,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_relative_paths_begin_beside_the_file(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("CANARY-token\n")
+    write_secret(tmp_path / "token", "CANARY-token\n")
     path = tmp_path / "c.yaml"
     path.write_text(
         LEAST.replace("{token_endpoint", "{refresh_token: {file: token}, token_endpoint") + "store: {path: s.json}\n"

@@ -17,6 +17,7 @@ from reauth_proxy.config.kinds import mentions
 from reauth_proxy.config.model import Config
 from reauth_proxy.session.tokens import Secret
 from tests.config.reading import CREDENTIAL, LEAST, UPSTREAM, endpoint, problems, read
+from tests.fakes.files import write_secret
 
 OAUTH2 = "url: https://id.example.com/token\nclient_id: web\n"
 JSON = "type: json\nurl: https://a.example/refresh\nbody: {token: '{refresh_token}'}\nresponse: {access_token: /accessToken}\n"
@@ -70,7 +71,7 @@ def value(config: Config, key: str) -> Any:
         ("tls.verify", True),
         ("tls.allow_insecure", False),
         ("headers.request.set", {}),
-        ("headers.request.default", {"Accept": "application/json"}),
+        ("headers.request.default", {"Accept": Secret("application/json")}),
         ("headers.request.remove", ()),
         ("headers.response.set", {}),
         ("headers.response.remove", ()),
@@ -100,7 +101,11 @@ def test_a_default(key: str, default: object) -> None:
         ("refresh: {statuses: [401, 419]}", "refresh.statuses", (401, 419)),
         ("replay: {memory: 0}", "replay.memory", 0),
         ("timeouts: {connect: 250ms}", "timeouts.connect", 0.25),
-        ("headers: {request: {set: {X-A: 1, Via-B: a b}}}", "headers.request.set", {"X-A": "1", "Via-B": "a b"}),
+        (
+            "headers: {request: {set: {X-A: 1, Via-B: a b}}}",
+            "headers.request.set",
+            {"X-A": Secret("1"), "Via-B": Secret("a b")},
+        ),
         ("headers: {request: {default: {}}}", "headers.request.default", {}),
         (
             "headers: {request: {remove: [Cookie, Authorization]}}",
@@ -182,10 +187,11 @@ def test_fields_of_the_proxy_cannot_be_set(where: str, name: str) -> None:
 
 
 def test_values_of_fields_are_read_like_secrets(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("CANARY-file\n")
+    write_secret(tmp_path / "key", "CANARY-file\n")
     text = LEAST + "headers: {request: {set: {A: {env: KEY}, B: {file: key}}}}"
     config = read(text, {"KEY": "CANARY-env"}, tmp_path)
-    assert config.headers.request.set == {"A": "CANARY-env", "B": "CANARY-file"}
+    assert config.headers.request.set == {"A": Secret("CANARY-env"), "B": Secret("CANARY-file")}
+    assert "CANARY" not in repr(config)
 
 
 def test_a_client_key_comes_with_a_certificate(tmp_path: Path) -> None:

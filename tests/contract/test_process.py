@@ -17,6 +17,7 @@ from tests.fakes.arrivals import until
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer, Raw, authorization_server
 from tests.fakes.client import fetch
 from tests.fakes.daemon import DaemonProcess, cared_for, daemon_process, events, settings
+from tests.fakes.files import write_secret
 from tests.fakes.upstream import FakeUpstream, upstream_server
 
 LOGOUT = "logout;reason=refresh_denied"
@@ -279,8 +280,7 @@ def allow_files(number: int) -> None:
 async def test_no_token_is_found_anywhere_but_in_the_store(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    secret = tmp_path / "refresh-token"
-    secret.write_text(authorization.first + "\n")
+    secret = write_secret(tmp_path / "refresh-token", authorization.first + "\n")
     made = settings(
         authorization,
         upstream,
@@ -316,8 +316,7 @@ async def test_no_token_is_found_anywhere_but_in_the_store(
 
 async def ended_at_once(tmp_path: Path, config: str) -> tuple[int, str]:
     """Run the command with a config that it cannot run with; return its exit status and what it said."""
-    file = tmp_path / "config.yaml"
-    file.write_text(config)
+    file = write_secret(tmp_path / "config.yaml", config)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "reauth_proxy", "--config", str(file)),
         stdout=asyncio.subprocess.PIPE,

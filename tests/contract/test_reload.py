@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.fakes.authorization import FakeAuthorizationServer, authorization_server
 from tests.fakes.client import connect, fetch
 from tests.fakes.daemon import DaemonProcess, config, daemon_process, running_daemon
+from tests.fakes.files import write_secret
 from tests.fakes.upstream import FakeUpstream, upstream_server
 
 
@@ -95,8 +96,7 @@ async def test_limits_hold_at_once_for_connections_that_there_are(
 async def test_a_new_client_secret_and_policy_are_used_by_the_next_refresh(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    secret = tmp_path / "client-secret"
-    secret.write_text("CANARY-old")
+    secret = write_secret(tmp_path / "client-secret", "CANARY-old")
     endpoint = {"client_auth": "client_secret_post", "client_secret": {"file": str(secret)}}
     settings = {"credential": {"token_endpoint": endpoint}, "refresh": {"min_interval": 0}}
     async with daemon_process(tmp_path, authorization, upstream, **settings) as daemon:

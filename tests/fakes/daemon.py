@@ -25,6 +25,7 @@ from reauth_proxy.session.tokens import Instant
 from reauth_proxy.telemetry import logs
 from tests.fakes.arrivals import PATIENCE
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer
+from tests.fakes.files import write_secret
 from tests.fakes.upstream import FakeUpstream
 
 #: Logs of daemon processes, searched for the canary at the end of the run.
@@ -168,7 +169,7 @@ class DaemonProcess:
     def write_config(self, **overrides: Any) -> None:
         """Write the file, with changes to it."""
         self.settings = _merged(self.settings, overrides)
-        self.config_path.write_text(yaml.safe_dump(self.settings))
+        write_secret(self.config_path, yaml.safe_dump(self.settings))
 
     async def start(self) -> None:
         """Start it, and return once it listens."""
