@@ -187,6 +187,23 @@ def test_no_task_is_started_that_nobody_holds(path: Path) -> None:
             assert not called.endswith(("create_task", "ensure_future")), f"line {node.lineno}: {called}"
 
 
+#: What starts other programs, which would inherit an environment that may hold secrets.
+STARTS: Final = {
+    *("subprocess", "multiprocessing", "webbrowser", "pty", "os.system", "os.popen", "os.fork", "os.posix_spawn"),
+    *("os.execv", "os.execve", "os.execvp", "os.execvpe", "os.spawnv", "os.spawnve", "os.startfile"),
+    *("asyncio.create_subprocess_exec", "asyncio.create_subprocess_shell", "ProcessPoolExecutor"),
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_module_starts_another_program(path: Path) -> None:
+    """Whichever is the first to do so gives its child an environment of its own, without secrets; say so here."""
+    tree = ast.parse(path.read_text())
+    used = {*imports(tree)} | {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not used & STARTS
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_the_commands_print(path: Path) -> None:
     if path.name == "cli.py":
