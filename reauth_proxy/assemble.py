@@ -41,9 +41,12 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
         raise ConfigError(
             f"tls.ca_file: {tls.ca_file} holds no usable certificates ({error.strerror or error})"
         ) from error
+    # SSLKEYLOGFILE would have every connection's keys written to a file, for whoever can read the environment's.
+    context.keylog_filename = None  # type: ignore[assignment]
     if tls.client_cert is not None:
         try:
-            context.load_cert_chain(tls.client_cert, tls.client_key)
+            # Without a password, OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(tls.client_cert, tls.client_key, password="")
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
                 f"tls.client_cert: {tls.client_cert} and its key cannot be used ({error.strerror or error})"
@@ -82,6 +85,7 @@ def _oauth2_endpoint(settings: OAuth2Endpoint, config: Config, tls: ssl.SSLConte
         ),
         ssl=tls,
         connect_timeout=config.timeouts.connect,
+        trust_env=config.trust_env,
         allow_insecure=config.tls.allow_insecure,
     )
 
@@ -109,6 +113,7 @@ def _json_endpoint(settings: JsonEndpoint, config: Config, tls: ssl.SSLContext) 
         ),
         ssl=tls,
         connect_timeout=config.timeouts.connect,
+        trust_env=config.trust_env,
     )
 
 

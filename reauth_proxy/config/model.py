@@ -245,6 +245,11 @@ class Config(Section):
     timeouts: Timeouts = _section(Timeouts, "How long peers may take.")
     websocket: WebSocket = _section(WebSocket, "Tunnels: what becomes of them.")
     tls: TLS = _section(TLS, "How upstreams and token endpoints are verified.")
+    trust_env: Switch = Field(
+        False,
+        description="Reach the token endpoint by the proxies that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. The "
+        "upstream is always reached directly, and nothing is read from netrc.",
+    )
     headers: Headers = _section(Headers, "Changes to fields on their way.")
     log: Log = _section(Log, "What is logged, and how.")
     drain_timeout: Duration = Field(25.0, description="How long requests under way may take to finish after SIGTERM.")

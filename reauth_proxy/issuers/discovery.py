@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import re
 import time
 from typing import Final
 from urllib.parse import urlsplit
 
 from reauth_proxy.issuers import lifetimes
+from reauth_proxy.issuers.places import is_safe
 from reauth_proxy.issuers.reply import Answer
 from reauth_proxy.issuers.transport import Transport
 from reauth_proxy.session.tokens import Unavailable
@@ -23,27 +22,6 @@ def document_urls(issuer: str) -> tuple[str, ...]:
     parts = urlsplit(issuer)
     origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
     return (f"{origin}{_OAUTH}{path}", f"{origin}{path}{_OPENID}")
-
-
-def is_safe(url: str, *, allow_insecure: bool) -> bool:
-    """Tell whether secrets may go to this URL: https, or loopback, or insecure ones are allowed."""
-    if not re.fullmatch(r"[\x21-\x7e]{1,2048}", url):
-        return False
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or parts.username is not None or parts.password is not None:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and (allow_insecure or _is_loopback(host)))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 class Discovery:

@@ -47,16 +47,21 @@ class JsonEndpoint:
     """A :class:`~reauth_proxy.session.protocols.TokenEndpoint` for a hand-made API.
 
     Args:
-        ssl, connect_timeout: see :class:`~reauth_proxy.issuers.transport.Transport`.
+        ssl, connect_timeout, trust_env: see :class:`~reauth_proxy.issuers.transport.Transport`.
 
     Raises ConfigError if a pointer is malformed.
     """
 
     def __init__(
-        self, settings: JsonSettings, *, ssl: ssl.SSLContext | bool = True, connect_timeout: float = 5.0
+        self,
+        settings: JsonSettings,
+        *,
+        ssl: ssl.SSLContext | bool = True,
+        connect_timeout: float = 5.0,
+        trust_env: bool = False,
     ) -> None:
         self._settings = settings
-        self._transport = Transport(ssl, connect_timeout)
+        self._transport = Transport(ssl, connect_timeout, trust_env=trust_env)
         self._denied = frozenset(settings.denied_statuses)
         self._pointers = reply.Pointers(
             pointer.parse(settings.access_token),

@@ -42,7 +42,7 @@ class OAuth2Endpoint:
     """A :class:`~reauth_proxy.session.protocols.TokenEndpoint` that speaks RFC 6749.
 
     Args:
-        ssl, connect_timeout: see :class:`~reauth_proxy.issuers.transport.Transport`.
+        ssl, connect_timeout, trust_env: see :class:`~reauth_proxy.issuers.transport.Transport`.
         allow_insecure: a discovered token endpoint may be plain HTTP on another machine.
 
     Raises ConfigError if the settings contradict themselves.
@@ -54,10 +54,11 @@ class OAuth2Endpoint:
         *,
         ssl: ssl.SSLContext | bool = True,
         connect_timeout: float = 5.0,
+        trust_env: bool = False,
         allow_insecure: bool = False,
     ) -> None:
         self._settings = settings
-        self._transport = Transport(ssl, connect_timeout)
+        self._transport = Transport(ssl, connect_timeout, trust_env=trust_env)
         self._discovery: Discovery | None = None
         if settings.url is None:
             if settings.issuer is None:

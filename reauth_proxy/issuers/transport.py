@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import ssl
+import urllib.request
 from collections.abc import Mapping
 from typing import Final
 
@@ -13,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from reauth_proxy import __version__
+from reauth_proxy.issuers.places import proxy_for
 from reauth_proxy.issuers.reply import Answer
 from reauth_proxy.session.tokens import Unavailable
 
@@ -28,18 +30,22 @@ class _Broken(Exception):
 class Transport:
     """A client for one credential's token endpoint, apart from everything that clients and upstreams use.
 
-    It has no cookies, no proxies from the environment, no redirects, no connection that is used twice (one that
-    the endpoint has closed meanwhile would look like a lost answer), no retries (the session decides about those) and
-    no time limit but the one for connecting.
+    It has no cookies, no netrc, no proxies unless it is told to, no redirects, no connection that is used twice (one
+    that the endpoint has closed meanwhile would look like a lost answer), no retries (the session decides about those)
+    and no time limit but the one for connecting.
 
     Args:
         tls: the context to verify https with; True for the system's, False for no verification.
         connect_timeout: seconds for name resolution, connecting and the TLS handshake together.
+        trust_env: go by the proxies that the environment names now.
     """
 
-    def __init__(self, tls: ssl.SSLContext | bool = True, connect_timeout: float = 5.0) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext | bool = True, connect_timeout: float = 5.0, *, trust_env: bool = False
+    ) -> None:
         self._tls = tls
         self._connect_timeout = connect_timeout
+        self._proxies = urllib.request.getproxies_environment() if trust_env else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def send(
@@ -53,19 +59,37 @@ class Transport:
         if self._session is None:
             self._session = self._connect()
         place = _place(url)
+        proxy: URL | None = None
+        fields: dict[str, str] | None = None
+        if self._proxies:
+            try:
+                proxy, fields = proxy_for(url, self._proxies) or (None, None)
+            except ValueError as error:
+                return Unavailable(f"cannot connect to {place}: {error}", misconfigured=True)
         try:
             async with self._session.request(
-                method, url, headers=headers, data=content, allow_redirects=False, middlewares=(_no_retry,)
+                method,
+                url,
+                headers=headers,
+                data=content,
+                allow_redirects=False,
+                middlewares=(_no_retry,),
+                proxy=proxy,
+                proxy_headers=fields,
             ) as response:
                 return await _read(response, place)
         except aiohttp.ConnectionTimeoutError:
             return Unavailable(f"cannot connect to {place}: no answer within {self._connect_timeout:g} s")
         except aiohttp.ClientConnectorCertificateError as error:
             return Unavailable(f"cannot connect to {place}: {describe(error.certificate_error)}")
+        except aiohttp.ClientProxyConnectionError as error:
+            return Unavailable(f"cannot connect to the environment's proxy for {place}: {describe(error.os_error)}")
         except aiohttp.ClientConnectorError as error:
             return Unavailable(f"cannot connect to {place}: {describe(error.os_error)}")
         except aiohttp.InvalidURL:
             return Unavailable("the token endpoint's URL is not one that can be called", misconfigured=True)
+        except aiohttp.ClientHttpProxyError as error:
+            return Unavailable(f"the environment's proxy refused to connect to {place}: it answered {error.status}")
         except aiohttp.ClientResponseError:
             return Unavailable(f"{place} answered with something that is not HTTP")
         except (_Broken, aiohttp.ClientError, OSError):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from reauth_proxy.issuers.discovery import Discovery, document_urls, is_safe
+from reauth_proxy.issuers.discovery import Discovery, document_urls
 from reauth_proxy.issuers.oauth2 import OAuth2Endpoint, OAuth2Settings
 from reauth_proxy.issuers.transport import Transport
 from reauth_proxy.session.tokens import Issued, Unavailable
@@ -26,31 +26,6 @@ OPENID = "/.well-known/openid-configuration"
 )
 def test_where_documents_are(issuer: str, oauth: str, openid: str) -> None:
     assert document_urls(issuer) == (oauth, openid)
-
-
-@pytest.mark.parametrize(
-    ("url", "safe", "safe_if_allowed"),
-    [
-        ("https://id.example/token", True, True),
-        ("http://id.example/token", False, True),
-        ("http://127.0.0.1:9/token", True, True),
-        ("http://127.8.8.8/token", True, True),
-        ("http://[::1]/token", True, True),
-        ("http://localhost/token", True, True),
-        ("http://127.0.0.1.evil.example/", False, True),
-        ("https://user:pass@id.example/", False, False),
-        ("ftp://id.example/", False, False),
-        ("https://", False, False),
-        ("//id.example/", False, False),
-        ("https://id.example:99999/", False, False),
-        ("https://id.exa\nmple/", False, False),
-        ("https://idé.example/", False, False),
-        ("", False, False),
-    ],
-)
-def test_where_secrets_may_go(url: str, safe: bool, safe_if_allowed: bool) -> None:
-    assert is_safe(url, allow_insecure=False) is safe
-    assert is_safe(url, allow_insecure=True) is safe_if_allowed
 
 
 def documents(endpoint: HttpEndpoint, **answers: Any) -> None:
