@@ -49,7 +49,8 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
             context.load_cert_chain(tls.client_cert, tls.client_key, password="")
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
-                f"tls.client_cert: {tls.client_cert} and its key cannot be used ({error.strerror or error})"
+                f"tls.client_cert: {tls.client_cert} and its key cannot be used ({error.strerror or error}); "
+                "both are PEM, the key without a passphrase"
             ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if not tls.verify:

@@ -247,8 +247,8 @@ class Config(Section):
     tls: TLS = _section(TLS, "How upstreams and token endpoints are verified.")
     trust_env: Switch = Field(
         False,
-        description="Reach the token endpoint by the proxies that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name. The "
-        "upstream is always reached directly, and nothing is read from netrc.",
+        description="Reach token endpoints with https by the proxies that HTTPS_PROXY, ALL_PROXY and NO_PROXY name. "
+        "The upstream is always reached directly, and nothing is read from netrc.",
     )
     headers: Headers = _section(Headers, "Changes to fields on their way.")
     log: Log = _section(Log, "What is logged, and how.")

@@ -51,6 +51,8 @@ def describe(error: BaseException) -> str:
         return "its name could not be resolved"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused"
+    if isinstance(error, ConnectionResetError):
+        return "the connection was reset"
     if isinstance(error, TimeoutError):
         return "the connection could not be made in time"
     if isinstance(error, OSError) and error.strerror:

@@ -151,7 +151,7 @@ def test_the_example_is_for_the_servers_of_the_demo() -> None:
 
 
 def test_the_configurations_in_the_documents_are_read() -> None:
-    for name in ("docs/configuration.md", "README.md"):
+    for name in ("docs/configuration.md", "docs/security.md", "README.md"):
         blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
         assert blocks
         for block in blocks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 import time
 from collections import deque
@@ -78,9 +79,18 @@ class FakeAuthorizationServer:
         rotate: issue a new refresh token each time, and end the family if an old one comes back.
         lifetime: of access tokens in seconds; None leaves expires_in out.
         grace_uses: how often the refresh token before the newest may come back all the same, in each family.
+        tls: to speak https with.
     """
 
-    def __init__(self, *, rotate: bool = True, lifetime: float | None = 300.0, grace_uses: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        rotate: bool = True,
+        lifetime: float | None = 300.0,
+        grace_uses: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.tls = tls
         self.rotate = rotate
         self.lifetime = lifetime
         self.grace_uses = grace_uses
@@ -107,16 +117,20 @@ class FakeAuthorizationServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/token"
+        return f"{self._origin}/token"
 
     @property
     def json_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/json/refresh"
+        return f"{self._origin}/json/refresh"
+
+    @property
+    def _origin(self) -> str:
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         """Listen; on the same port as before, if there was one."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._web, "127.0.0.1", self.port, backlog=1024)
+        self._server = await loop.create_server(self._web, "127.0.0.1", self.port, ssl=self.tls, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close_listener(self) -> None:
@@ -259,10 +273,14 @@ def reset(transport: asyncio.Transport) -> None:
 
 @asynccontextmanager
 async def authorization_server(
-    *, rotate: bool = True, lifetime: float | None = 300.0, grace_uses: int = 0
+    *,
+    rotate: bool = True,
+    lifetime: float | None = 300.0,
+    grace_uses: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[FakeAuthorizationServer]:
     """Run one."""
-    server = FakeAuthorizationServer(rotate=rotate, lifetime=lifetime, grace_uses=grace_uses)
+    server = FakeAuthorizationServer(rotate=rotate, lifetime=lifetime, grace_uses=grace_uses, tls=tls)
     await server.start()
     try:
         yield server

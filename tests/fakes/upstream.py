@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -92,7 +93,8 @@ class FakeUpstream:
     `on[path]` replaces what a path does.
     """
 
-    def __init__(self, authorization: FakeAuthorizationServer) -> None:
+    def __init__(self, authorization: FakeAuthorizationServer, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.requests: list[Received] = []
         self.rejected = 0
         self.challenge: str | None = BEARER
@@ -115,7 +117,7 @@ class FakeUpstream:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def count(self) -> int:
@@ -123,7 +125,9 @@ class FakeUpstream:
 
     async def start(self) -> None:
         """Listen; on the same port as before, if there was one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20, backlog=1024)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, limit=1 << 20, backlog=1024, ssl=self.tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close_listener(self) -> None:
@@ -248,9 +252,11 @@ def echo(received: Received) -> bytes:
 
 
 @asynccontextmanager
-async def upstream_server(authorization: FakeAuthorizationServer) -> AsyncIterator[FakeUpstream]:
+async def upstream_server(
+    authorization: FakeAuthorizationServer, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[FakeUpstream]:
     """Run one."""
-    upstream = FakeUpstream(authorization)
+    upstream = FakeUpstream(authorization, tls)
     await upstream.start()
     try:
         yield upstream
