@@ -107,9 +107,11 @@ def _summary(config: Config) -> list[tuple[str, str]]:
     """Say in a few lines what a configuration makes the daemon do; no secret among it."""
     endpoint = config.credential.token_endpoint
     if endpoint.type == "oauth2":
-        where = f"oauth2 at {endpoint.url or endpoint.issuer} as {endpoint.client_id} ({endpoint.client_auth})"
+        at = endpoint.url or endpoint.issuer
+        assert at is not None
+        where = f"oauth2 at {at.shown} as {endpoint.client_id} ({endpoint.client_auth})"
     else:
-        where = f"json, {endpoint.method} {endpoint.url}"
+        where = f"json, {endpoint.method} {endpoint.url.shown}"
     given = "a refresh token is configured" if config.credential.refresh_token else "the refresh token is in the store"
     store = config.store
     return [

@@ -83,11 +83,11 @@ def test_check_sums_up_a_good_file(run: Run, config_file: Path) -> None:
 def test_check_sums_up_a_hand_made_api(run: Run, config_file: Path) -> None:
     config_file.write_text(
         "upstream: https://api.example.com\nstore: {path: s.json}\ncredential: {refresh_token: CANARY, token_endpoint: "
-        "{type: json, url: 'https://a.example/r', body: '{refresh_token}', response: {access_token: /a}}}"
+        "{type: json, url: 'https://a.example/r?key=CANARY', body: '{refresh_token}', response: {access_token: /a}}}"
     )
     status, out, _ = run("check", "-c", str(config_file))
     assert status == 0
-    assert "  credential json, POST https://a.example/r; a refresh token is configured\n" in out
+    assert "  credential json, POST https://a.example/r?…; a refresh token is configured\n" in out
     assert f"  store      file {config_file.parent / 's.json'}\n" in out
     assert "CANARY" not in out
 

@@ -50,7 +50,7 @@ class Listen:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Url:
     """An http or https URL without user name, password or fragment.
 
@@ -77,8 +77,16 @@ class Url:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
 
+    @property
+    def shown(self) -> str:
+        """The URL for people: without its query, in which some token endpoints want an API key."""
+        return self.text.partition("?")[0] + ("?…" if self.query else "")
+
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return f"<Url {self.shown}>"
 
 
 def is_loopback(host: str) -> bool:
@@ -154,18 +162,17 @@ def parse_url(value: object, *, query: bool = False) -> Url:
     what = "a URL such as https://api.example.com"
     match = _URL.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        # What has an @ may hold a password, and is not shown.
-        raise ValueError(f"expected {what}") if isinstance(value, str) and "@" in value else expected(what, value)
+        raise _expected(what, value)
     if "@" in match["authority"]:
         raise ValueError("a URL here must not hold a user name or password; remove what stands before the @")
     authority = _AUTHORITY.fullmatch(match["authority"])
     host = host_of(authority["ipv6"], authority["host"]) if authority else None
     if authority is None or host is None:
-        raise expected("a URL with a host name or an address (ASCII; names beyond it in their xn-- form)", value)
+        raise _expected("a URL with a host name or an address (ASCII; names beyond it in their xn-- form)", value)
     scheme = match["scheme"].lower()
     port = int(authority["port"]) if authority["port"] else {"http": 80, "https": 443}[scheme]
     if not 1 <= port <= 65_535:
-        raise expected("a URL with a port from 1 to 65535", value)
+        raise _expected("a URL with a port from 1 to 65535", value)
     if match["fragment"] is not None:
         raise ValueError("a URL here must not have a fragment; remove the # and what follows it")
     if match["query"] is not None and not query:
@@ -174,3 +181,9 @@ def parse_url(value: object, *, query: bool = False) -> Url:
     if not _REST.fullmatch(path + search):
         raise ValueError("a URL may hold only ASCII letters, digits and marks; write the rest as percent escapes")
     return Url(scheme, host, port, path, search, str(value))
+
+
+def _expected(what: str, value: object) -> ValueError:
+    """Return the error, without a value that may hold a password before an @, or a key behind a question mark."""
+    hides = isinstance(value, str) and ("@" in value or "?" in value)
+    return ValueError(f"expected {what}") if hides else expected(what, value)

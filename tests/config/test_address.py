@@ -145,3 +145,14 @@ def test_whatever_is_written_is_a_url_without_surprises_or_told(written: str) ->
     assert 1 <= url.port <= 65_535
     assert (url.path + url.authority).isprintable()
     assert not set(url.authority) & set(" @/?#\\")
+
+
+def test_a_query_that_may_hold_a_key_is_shown_to_nobody() -> None:
+    url = parse_url("https://id.example.com/token?key=CANARY", query=True)
+    assert url.shown == "https://id.example.com/token?…"
+    assert repr(url) == "<Url https://id.example.com/token?…>"
+    assert str(url) == "https://id.example.com/token?key=CANARY", "it is called by all of it"
+    for mistake in ("https:/id.example/?key=CANARY", "https://é.example/?key=CANARY", "https://a:0/?key=CANARY"):
+        with pytest.raises(ValueError, match="expected a URL") as caught:
+            parse_url(mistake, query=True)
+        assert "CANARY" not in str(caught.value)
