@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from reauth_proxy.config.address import host_of, is_wildcard
 from reauth_proxy.config.credential import Section
-from reauth_proxy.config.kinds import SecretLine, Switch
+from reauth_proxy.config.kinds import Switch
 from reauth_proxy.config.problems import expected
+from reauth_proxy.config.secrecy import SecretLine
 from reauth_proxy.guard import paths
 from reauth_proxy.guard.hosts import in_brackets
 
