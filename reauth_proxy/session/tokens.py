@@ -11,7 +11,7 @@ import hmac
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
-from weakref import WeakValueDictionary
+from weakref import ref
 
 _HIDDEN: Final = "Secret(…)"
 
@@ -28,7 +28,8 @@ class Secret:
     def __init__(self, value: str, *, watched: bool = True) -> None:
         self._value = value
         if watched:
-            _watched[next(_numbers)] = self
+            number = next(_numbers)
+            _watched[number] = ref(self, lambda _: _watched.pop(number, None))
 
     def reveal(self) -> str:
         """Return the hidden string; call it only where the secret goes on the wire or to its store."""
@@ -63,13 +64,14 @@ class Secret:
 
 
 #: By a number of its own: of two that are equal, each counts for as long as it lives.
-_watched: Final[WeakValueDictionary[int, Secret]] = WeakValueDictionary()
+_watched: Final[dict[int, ref[Secret]]] = {}
 _numbers: Final = count()
 
 
 def watched() -> dict[int, Secret]:
     """Return the secrets that this process still holds, for whoever keeps them in; no number comes twice."""
-    return dict(_watched)
+    # The copy is made in one step: while we look, the collector and other threads take out and put in.
+    return {number: secret for number, held in _watched.copy().items() if (secret := held()) is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,4 +129,7 @@ _watch: Final = Watch()
 
 def line(_logger: Any, _method: str, written: Any) -> str:
     """Hide the secrets that this process holds in a line as it will be written; the last structlog processor."""
-    return _watch.hide(written)
+    try:
+        return _watch.hide(written)
+    except Exception as error:  # whoever logs is in the middle of something that matters more
+        return json.dumps({"event": "log.failed", "level": "error", "error": type(error).__name__})

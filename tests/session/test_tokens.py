@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import pickle
+import threading
 
 import pytest
 
-from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession
+from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession, watched
 
 CANARY = "CANARY-secret"
 
@@ -58,3 +60,27 @@ def test_secrets_compare_by_what_they_hide() -> None:
 )
 def test_a_moment_has_come_when_either_clock_says_so(monotonic: float, wall: float, reached: bool) -> None:
     assert Instant(5, 105).after(5).reached(Instant(monotonic, wall)) is reached
+
+
+def test_who_looks_at_the_secrets_is_not_disturbed_by_those_that_come_and_go() -> None:
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            several = [Secret(f"CANARY-{number}") for number in range(50)]
+            several[0].reveal()
+            del several
+
+    churning = [threading.Thread(target=churn) for _ in range(2)]
+    for thread in churning:
+        thread.start()
+    kept = Secret("CANARY-kept")
+    try:
+        for turn in range(300):
+            assert any(secret is kept for secret in watched().values())
+            if turn % 50 == 0:
+                gc.collect()
+    finally:
+        stop.set()
+        for thread in churning:
+            thread.join()
