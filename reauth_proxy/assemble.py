@@ -13,6 +13,7 @@ from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route, base_path
 from reauth_proxy.forward.spool import Keeping
+from reauth_proxy.guard.endpoints import Sealed
 from reauth_proxy.guard.guard import Guard
 from reauth_proxy.guard.hosts import Hosts, in_brackets
 from reauth_proxy.guard.origins import Origins
@@ -212,7 +213,10 @@ def guard(config: Config) -> Guard:
     hosts = list(access.hosts)
     if listen.path is None and not is_wildcard(listen.host):
         hosts.append(in_brackets(listen.host))
-    rules = PathRules(access.allow, access.deny) if access.allow or access.deny else None
+    endpoint = config.credential.token_endpoint.url
+    sealed = Sealed(str(config.upstream), [] if endpoint is None else [str(endpoint)])
+    ruled = access.allow or access.deny or sealed.paths
+    rules = PathRules(access.allow, access.deny, sealed) if ruled else None
     return Guard(Hosts(hosts), Origins(access.origins), access.client_token, rules)
 
 

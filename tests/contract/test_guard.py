@@ -282,6 +282,18 @@ async def as_nobody(*arguments: str) -> tuple[int, str]:
     return await run("su", "-s", "/bin/sh", "nobody", "-c", command)
 
 
+@pytest.mark.parametrize("target", ["/token", "/TOKEN/", "/%74oken?x", "/a/../token", "//token", "/token;x=1"])
+async def test_nobody_can_call_the_token_endpoint_through_the_proxy(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, target: str
+) -> None:
+    endpoint = {"url": f"{upstream.url}/token", "client_id": "web", "client_auth": "none"}
+    async with running_daemon(authorization, upstream, credential={"token_endpoint": endpoint}) as daemon:
+        before = upstream.count
+        answer = await fetch(daemon.url, target, method="POST", content=b"grant_type=refresh_token")
+    assert problem(answer) == (403, "path_denied")
+    assert upstream.count == before == 0
+
+
 @needs_another_user
 async def test_another_user_of_this_machine_gets_nothing_from_the_unix_socket_whatever_its_mode(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream
