@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.fakes.authorization import CANARY, FakeAuthorizationServer, authorization_server
+from tests.fakes.authorization import FakeAuthorizationServer, authorization_server
 from tests.fakes.daemon import LOG_FILES
+from tests.fakes.leaks import leaks
 from tests.fakes.upstream import FakeUpstream, upstream_server
 
 
@@ -35,8 +36,18 @@ def _tidy(request: pytest.FixtureRequest) -> None:
 def _no_canary_in_any_log() -> Iterator[None]:
     """After the last test, no log of a daemon process holds a token."""
     yield
-    leaky = [path for path in LOG_FILES if path.exists() and CANARY in path.read_text(errors="replace")]
+    leaky = [path for path in LOG_FILES if path.exists() and leaks(path.read_bytes())]
     assert not leaky, f"tokens in {leaky}"
+
+
+@pytest.fixture(autouse=True)
+def _no_canary_in_what_libraries_log(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
+    """After each test, no record of standard logging holds a token; those that hide them are given some."""
+    yield
+    if "tests/telemetry" not in request.node.nodeid:
+        assert not leaks("".join(record.getMessage() for record in caplog.get_records("call")))
 
 
 @pytest_asyncio.fixture

@@ -71,7 +71,6 @@ TESTED_ELSEWHERE: Final = {
     "forward/request.py": "tests/forward/test_forwarder.py",
     "forward/route.py": "tests/forward/test_forwarder.py",
     "forward/upload.py": "tests/forward/test_forwarder.py",
-    "forward/trip.py": "tests/forward/test_forwarder.py",
     "forward/extent.py": "tests/forward/test_listener.py and tests/raw",
     "forward/serving.py": "tests/forward/test_listener.py and tests/raw",
     "forward/front.py": "tests/forward/test_listener.py",

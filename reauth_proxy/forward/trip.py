@@ -34,6 +34,16 @@ class AccessLog(Protocol):
         ...
 
 
+def path_of(target: str) -> str:
+    """Return what the log may have of a request's target: no query, and no password (RFC 9110 section 4.2.4)."""
+    path = target.partition("?")[0]
+    if path.startswith("/"):
+        return path
+    scheme, mark, rest = path.rpartition("://")
+    authority, slash, rest = rest.partition("/")
+    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{rest}"
+
+
 class Trip:
     """One request under way: what it goes by, what the access log will say of it, what has to be ended with it."""
 
@@ -58,7 +68,7 @@ class Trip:
         self.started = started
         self.id = ""
         self.method = request.method
-        self.path = request._message.path.partition("?")[0]
+        self.path = path_of(request._message.path)
         self.status = 0
         self.generation = 0
         self.outcome = "aborted"

@@ -91,6 +91,8 @@ class FakeAuthorizationServer:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.tls = tls
+        #: More members of each answer with tokens.
+        self.more: dict[str, object] = {}
         self.rotate = rotate
         self.lifetime = lifetime
         self.grace_uses = grace_uses
@@ -217,7 +219,7 @@ class FakeAuthorizationServer:
         if granted is None:
             return web.json_response({"error": "invalid_grant"}, status=400)
         access, refresh = granted
-        content: dict[str, object] = {"access_token": access, "token_type": "Bearer"}
+        content: dict[str, object] = {"access_token": access, "token_type": "Bearer", **self.more}
         if refresh is not None:
             content["refresh_token"] = refresh
         if self.lifetime is not None:
@@ -229,7 +231,7 @@ class FakeAuthorizationServer:
         if granted is None:
             return web.json_response({"message": "no"}, status=401)
         content = {"accessToken": granted[0], "refreshToken": granted[1] or token, "expiresIn": self.lifetime}
-        return web.json_response(content)
+        return web.json_response(content | self.more)
 
     def _grant(self, token: str) -> tuple[str, str | None] | None:
         family = self._families.get(token)

@@ -24,8 +24,9 @@ from reauth_proxy.server import Daemon
 from reauth_proxy.session.tokens import Instant
 from reauth_proxy.telemetry import logs
 from tests.fakes.arrivals import PATIENCE
-from tests.fakes.authorization import CANARY, FakeAuthorizationServer
+from tests.fakes.authorization import FakeAuthorizationServer
 from tests.fakes.files import write_secret
+from tests.fakes.leaks import leaks
 from tests.fakes.upstream import FakeUpstream
 
 #: Logs of daemon processes, searched for the canary at the end of the run.
@@ -116,8 +117,8 @@ async def running_daemon(
     finally:
         logs.configure("info", "json")
         structlog.reset_defaults()
-    assert CANARY not in shown
-    assert CANARY not in daemon.log.getvalue()
+    assert not leaks(shown)
+    assert not leaks(daemon.log.getvalue())
 
 
 class DaemonProcess:
@@ -139,6 +140,7 @@ class DaemonProcess:
         self.config_path = directory / "config.yaml"
         self.store_path = directory / "state" / "session.json"
         self.log_path = directory / "daemon.log"
+        self.out_path = directory / "daemon.out"
         self.url = ""
         self.command = command
         self.environ = {
@@ -155,7 +157,7 @@ class DaemonProcess:
         if settings.get("store", {}).get("type") == "memory":
             settings = {**settings, "store": {"type": "file", "path": str(self.store_path)}}
         self.settings = settings
-        LOG_FILES.add(self.log_path)
+        LOG_FILES.update((self.log_path, self.out_path))
 
     @property
     def log(self) -> str:
@@ -181,15 +183,16 @@ class DaemonProcess:
         """Start it."""
         if not self.config_path.exists():
             self.write_config()
-        self.process = await asyncio.create_subprocess_exec(
-            *self.command,
-            "--config",
-            str(self.config_path),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **self.environ},
-        )
+        with self.out_path.open("ab") as out:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command,
+                "--config",
+                str(self.config_path),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **self.environ},
+            )
         self._ended = False
         self._copying = asyncio.create_task(self._copy())
 
@@ -260,5 +263,5 @@ async def cared_for(daemon: DaemonProcess) -> AsyncIterator[DaemonProcess]:
             with contextlib.suppress(ProcessLookupError):
                 daemon.signal(signal.SIGKILL)
             await daemon.ended()
-    assert CANARY not in daemon.log
+    assert not leaks(daemon.log)
     assert "Traceback" not in daemon.log
