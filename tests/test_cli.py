@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import reauth_proxy.demo
-from reauth_proxy import cli
+from reauth_proxy import cli, hardening
 from reauth_proxy.errors import ConfigError, ReauthError
+from reauth_proxy.telemetry import logs
 from tests.config.reading import LEAST
 from tests.fakes.files import write_secret
 
@@ -23,6 +24,10 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the program in this process; returns exit status, standard output, standard error."""
+
+    # What the daemon asks of the kernel and of Python cannot be taken back from this process.
+    monkeypatch.setattr(hardening, "keep_memory_private", lambda: None)
+    monkeypatch.setattr(logs, "take_tracebacks", lambda: None)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["reauth-proxy", *arguments])
