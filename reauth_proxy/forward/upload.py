@@ -56,7 +56,7 @@ class Upload:
                 raise
             else:
                 break
-        if not self._content.ended:
+        if not self._content.ended or not self._task.done():
             # An answer before the end of the request: the upstream would take what comes next for the rest of it.
             connection.reusable = False
             if connection.status >= 400:

@@ -10,6 +10,7 @@ import pytest
 
 from reauth_proxy.errors import LoggedOut
 from reauth_proxy.forward.spool import Keeping
+from reauth_proxy.upstream.connection import Connection
 from reauth_proxy.upstream.pool import PoolLimits
 from tests.forward.harness import bench, head
 
@@ -567,3 +568,40 @@ async def test_long_uploads_without_a_session_wait_for_nobody_and_reserve_nothin
             reader, _ = await run.upstream()
             await head(reader)
         assert run.forwarder.spool.used == 0
+
+
+async def test_a_connection_on_which_content_is_still_being_written_gets_no_other_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = asyncio.Event()
+    taken = asyncio.Event()
+    write, drain = Connection.write, Connection.drain
+    last = [b""]
+
+    def noted(connection: Connection, data: bytes) -> None:
+        last[0] = data
+        write(connection, data)
+
+    async def slow(connection: Connection) -> None:
+        await drain(connection)
+        if last[0] == b"0\r\n\r\n":
+            written.set()
+            await taken.wait()
+
+    monkeypatch.setattr(Connection, "write", noted)
+    monkeypatch.setattr(Connection, "drain", slow)
+    async with bench() as run:
+        client, sender = await run.client(b"POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        reader, writer = await run.upstream()
+        await head(reader)
+        sender.write(b"3\r\nabc\r\n0\r\n\r\n")
+        await written.wait()
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 ")
+        await client.readexactly(2)
+        sender.write(GET)
+        reader, writer = await run.upstream()
+        await head(reader)
+        taken.set()
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 ")
