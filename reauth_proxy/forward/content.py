@@ -43,8 +43,8 @@ class Kept:
         else:
             self.wire = data
 
-    def may_wait(self) -> bool:
-        """Tell whether the request may be parked: its content was counted when it was read."""
+    def may_wait(self, held: int) -> bool:
+        """Tell whether the request may be parked: its content was counted when it was read, and no answer is held."""
         return True
 
     def waited(self) -> None:
@@ -91,10 +91,14 @@ class Streamed:
         """Whether all that has passed was kept, or nothing has passed yet."""
         return self._copy.whole
 
-    def may_wait(self) -> bool:
-        """Tell whether the request may be parked: what its connection buffers is counted until :meth:`waited`."""
+    def may_wait(self, held: int) -> bool:
+        """Tell whether the request may be parked: what its connection buffers is counted until :meth:`waited`.
+
+        Args:
+            held: bytes of an answer that are kept meanwhile, and counted too.
+        """
         if not self._reserved:
-            held = UNREAD if self.length is None else min(self.length, UNREAD)
+            held += UNREAD if self.length is None else min(self.length, UNREAD)
             if not self._spool.reserve(held):
                 return False
             self._reserved = held

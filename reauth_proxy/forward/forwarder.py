@@ -204,17 +204,18 @@ class Forwarder:
         return isinstance(content, Streamed) and content.too_long
 
     async def _parked(
-        self, trip: Trip, wait: Coroutine[object, object, AccessToken | None], *, waits: bool
+        self, trip: Trip, wait: Coroutine[object, object, AccessToken | None], *, waits: bool, held: int = 0
     ) -> AccessToken | None:
         """Wait for the session's answer; what takes longer than a loop's turn was parked.
 
         Args:
             waits: the answer will take its time, so that content has to be kept meanwhile.
+            held: bytes of a rejecting answer that are kept, too.
 
         Raises:
             TooManyParked: what waits holds as much content already as it may.
         """
-        if waits and not trip.content.may_wait():
+        if waits and not trip.content.may_wait(held):
             wait.close()
             raise TooManyParked("Waiting requests hold as much content already as `replay.total` allows.", 1.0)
         since = self._loop.time()
@@ -263,8 +264,12 @@ class Forwarder:
         try:
             if trip.upload is not None:
                 await trip.upload.stop()
-            waits = route.session.generation <= trip.generation
-            newer = await self._parked(trip, route.session.replace(trip.generation), waits=waits)
+            waits = route.session.parks(trip.generation)
+            if waits and trip.content.replayable:
+                route.discard(rejected)  # nobody will read it, and thousands may wait
+            newer = await self._parked(
+                trip, route.session.replace(trip.generation), waits=waits, held=rejected.size_at_most
+            )
             if newer is None:
                 trip.outcome = "relayed"
                 return rejected, []

@@ -10,7 +10,7 @@ from reauth_proxy.forward.fields import challenges
 from reauth_proxy.session.challenge import rejects
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.tokens import AccessToken
-from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.connection import MOST_UNREAD, Connection, ConnectionBroken
 from reauth_proxy.upstream.message import Interim
 from reauth_proxy.upstream.pool import Pool
 
@@ -42,6 +42,13 @@ class Response:
     body: bytes
     connection: Connection | None
     dated: bool = True
+
+    @property
+    def size_at_most(self) -> int:
+        """How many bytes of content are held, or may be before anybody reads them."""
+        if self.connection is None:
+            return len(self.body)
+        return MOST_UNREAD if self.length is None else min(self.length, MOST_UNREAD)
 
 
 @dataclass(slots=True)
@@ -155,6 +162,7 @@ class Route:
 
     def discard(self, response: Response) -> None:
         """Give up an answer that nobody will read."""
+        response.body = b""
         if response.connection is not None:
             response.connection.close()
             response.connection = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from pathlib import Path
+from typing import Final
 
 import structlog
 
@@ -12,6 +13,9 @@ from reauth_proxy.session.protocols import TokenEndpoint
 from reauth_proxy.session.tokens import Secret, TokenReply, Unavailable
 
 _log = structlog.get_logger()
+
+#: A call that timed out is listened to for so many seconds more.
+LISTEN_FOR: Final = 60.0
 
 
 class Calls:

@@ -6,13 +6,12 @@ import asyncio
 import random as random_module
 import time
 from collections.abc import Callable
-from typing import Final
 
 import structlog
 
 from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, TooManyParked
 from reauth_proxy.session.book import Book, Stats
-from reauth_proxy.session.calls import Calls
+from reauth_proxy.session.calls import LISTEN_FOR, Calls
 from reauth_proxy.session.flight import Cause, Flight
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.parking import Full, ParkingLot
@@ -38,9 +37,6 @@ from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, To
 from reauth_proxy.session.verdicts import Verdict, draining, logged_out, token_or_raise, unavailable
 
 _log = structlog.get_logger()
-
-#: A call that timed out is listened to for so many seconds more.
-LISTEN_FOR: Final = 60.0
 
 
 def system_clock() -> Instant:
@@ -116,8 +112,11 @@ class Session:
     @property
     def waits(self) -> bool:
         """Whether a request that asks for a token now would have to wait for a refresh."""
-        gone = self._book.state in (State.EMPTY, State.SIGNED_OUT)
-        return not gone and self._book.usable(self._clock()) is None
+        return isinstance(decide_send(self._book, self._clock(), needs_fresh=False), Park)
+
+    def parks(self, sent_generation: int) -> bool:
+        """Tell whether :meth:`replace` would have to wait for a refresh now; it never returns None then."""
+        return isinstance(decide_rejected(self._book, self._clock(), self._policy, sent_generation), Park)
 
     @property
     def logouts(self) -> int:

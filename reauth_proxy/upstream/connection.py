@@ -20,6 +20,8 @@ from reauth_proxy.upstream.sending import Sending
 
 #: Unread response content at which the upstream is told to wait, in bytes.
 HIGH_WATER: Final = 256 * 1024
+#: With what the event loop reads at once.
+MOST_UNREAD: Final = HIGH_WATER + 256 * 1024
 #: Bytes that an upstream's header section may have.
 MAX_HEAD_BYTES: Final = 256 * 1024
 

@@ -21,6 +21,7 @@ from reauth_proxy.guard.hosts import Hosts
 from reauth_proxy.session.tokens import AccessToken, Secret
 from reauth_proxy.upstream.dial import Origin
 from reauth_proxy.upstream.pool import Pool, PoolLimits
+from tests.fakes.arrivals import Gate
 from tests.upstream.peers import RawPeer, raw_peer
 
 
@@ -38,7 +39,8 @@ class ScriptedSession:
         self.newer: AccessToken | BaseException | None = token(2)
         self.logouts = 0
         self.waits = True
-        self.generation = 1
+        #: While it is held, a rejected token's successor takes its time.
+        self.gate = Gate()
 
     def usable(self) -> AccessToken | None:
         return self.current
@@ -47,8 +49,12 @@ class ScriptedSession:
         self.asked.append(fresh)
         return self.current
 
+    def parks(self, sent_generation: int) -> bool:
+        return self.newer is not None
+
     async def replace(self, sent_generation: int) -> AccessToken | None:
         self.replaced.append(sent_generation)
+        await self.gate.passed()
         if isinstance(self.newer, BaseException):
             raise self.newer
         return self.newer

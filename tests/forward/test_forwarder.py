@@ -12,6 +12,7 @@ from reauth_proxy.errors import LoggedOut
 from reauth_proxy.forward.spool import Keeping
 from reauth_proxy.upstream.connection import Connection
 from reauth_proxy.upstream.pool import PoolLimits
+from tests.fakes.arrivals import until
 from tests.forward.harness import bench, head
 
 GET = b"GET /a%2Fb?x= HTTP/1.1\r\nHost: localhost:8080\r\nX-Request-Id: me\r\n\r\n"
@@ -605,3 +606,49 @@ async def test_a_connection_on_which_content_is_still_being_written_gets_no_othe
         taken.set()
         writer.write(OK)
         assert (await head(client)).startswith(b"HTTP/1.1 200 ")
+
+
+BIG = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 500000\r\n\r\n" + b"x" * 100_000
+
+
+async def test_a_rejecting_answer_that_nobody_will_read_is_given_up_before_its_request_is_parked() -> None:
+    async with bench() as run:
+        run.session.gate.hold()
+        client, _ = await run.client(GET)
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(BIG)
+        with contextlib.suppress(ConnectionResetError):
+            async with asyncio.timeout(5):
+                assert await reader.read() == b"", "the connection is closed while the request waits"
+        assert run.session.replaced == [1]
+        run.session.gate.release()
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_rejecting_answer_that_will_be_passed_on_is_counted_while_its_request_is_parked() -> None:
+    async with bench(keeping=Keeping(memory=10, limit=10, total=500_150)) as run:
+        run.session.gate.hold()
+        client, _ = await run.client(post(b"y" * 100))
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await reader.readexactly(100)
+        writer.write(BIG)
+        await until(lambda: run.session.replaced == [1])
+        assert run.forwarder.spool.used == 500_100
+        other, _ = await run.client(post(b"z" * 100))
+        reader, second = await run.upstream()
+        await head(reader)
+        second.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await reader.readexactly(100)
+        second.write(REJECTED)
+        assert (await head(other)).startswith(b"HTTP/1.1 503 ")
+        run.session.gate.release()
+        writer.write(b"x" * 400_000)
+        assert b"Reauth-Signal: resend" in await head(client)
+        assert await client.readexactly(500_000) == b"x" * 500_000
+        await until(lambda: run.forwarder.spool.used == 0)
