@@ -32,7 +32,7 @@ from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import CLOSED, LINGERING, ClientGone, write
 from reauth_proxy.forward.serving import Serving
 from reauth_proxy.guard.peers import is_stranger
-from reauth_proxy.upstream.sending import unsent
+from reauth_proxy.upstream.sending import hung_up, unsent
 
 log = structlog.get_logger(__name__)
 
@@ -255,6 +255,13 @@ class FrontConnection(Serving):
             self._judge_content(self._incoming, now)
         if self._wire is not None and (self._paused or self._wire.is_closing()):
             self._judge_writing(self._wire, now)
+        if self._wire is not None and (self._reading_paused or self._buffer_paused):
+            self._judge_presence(self._wire)
+
+    def _judge_presence(self, wire: asyncio.Transport) -> None:
+        """Look whether a client has left whose end is behind what nobody reads now, such as a parked upload."""
+        if wire.get_protocol() is self and hung_up(wire):
+            wire.abort()
 
     def _judge_content(self, incoming: StreamReader, now: float) -> None:
         limits = self.limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import sys
 from abc import abstractmethod
 
@@ -27,6 +28,16 @@ def unsent(transport: asyncio.Transport) -> int:
     except (OSError, ValueError, AttributeError):  # it is being closed
         return here
     return here + int.from_bytes(answer, sys.byteorder)
+
+
+def hung_up(transport: asyncio.Transport) -> bool:
+    """Tell whether a peer has ended its side, though nobody reads what it may have sent before."""
+    poll = select.poll()
+    try:
+        poll.register(transport.get_extra_info("socket").fileno(), getattr(select, "POLLRDHUP", select.POLLHUP))
+        return bool(poll.poll(0))
+    except (OSError, ValueError, AttributeError):  # it is being closed
+        return False
 
 
 class Sending:

@@ -447,3 +447,20 @@ async def test_a_slow_request_is_found_after_one_that_expected_100_continue() ->
         await client.readexactly(2)
         sender.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc")
         assert await told(client) == (408, "request_timeout")
+
+
+async def test_a_client_that_leaves_while_its_upload_is_parked_is_noticed() -> None:
+    async with bench(limits=Limits(header_timeout=0.2), keeping=Keeping(memory=10, limit=1 << 20)) as run:
+        run.session.gate.hold()
+        _, sender = await run.client(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 10)
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        await until(lambda: run.session.replaced == [1])
+        sender.write(b"x" * 250_000)  # more than is read while the request waits, and less than the kernel takes
+        await sender.drain()
+        assert run.forwarder.active == 1
+        sender.close()
+        await until(lambda: run.forwarder.active == 0)
+        assert run.log[0]["outcome"] == "aborted"
+        assert run.forwarder.spool.used == 0
