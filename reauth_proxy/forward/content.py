@@ -117,8 +117,7 @@ class Streamed:
             ConnectionError, aiohttp's payload errors: the client left, or broke the framing, in the middle.
         """
         chunked = self.length is None
-        again = self._passed > 0
-        if again:
+        if self._passed:
             async for data in self._copy.read():
                 yield as_chunk(data) if chunked else data
         reader, copy = self._reader, self._copy
@@ -126,9 +125,9 @@ class Streamed:
             self._passed += len(data)
             if self._longest and self._passed > self._longest:
                 raise too_large(self._longest)
-            if self.too_long or again:
-                copy.give_up()  # it will not be sent again after this
-            else:
+            if self.too_long:
+                copy.give_up()
+            else:  # whichever try this is: a connection may break, and a token be rejected after that
                 await copy.append(data)
             yield as_chunk(data) if chunked else data
         self.ended = True

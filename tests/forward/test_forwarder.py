@@ -652,3 +652,29 @@ async def test_a_rejecting_answer_that_will_be_passed_on_is_counted_while_its_re
         assert b"Reauth-Signal: resend" in await head(client)
         assert await client.readexactly(500_000) == b"x" * 500_000
         await until(lambda: run.forwarder.spool.used == 0)
+
+
+async def test_content_sent_again_on_a_new_connection_is_still_there_for_the_replay() -> None:
+    content = b"c" * 5000 + b"d" * 5000
+    async with bench(keeping=Keeping(memory=10, limit=20_000)) as run:
+        client, sender = await run.client(GET)
+        reader, writer = await run.upstream()
+        await head(reader)
+        writer.write(OK)
+        await head(client)
+        await client.readexactly(2)
+        sender.write(b"PUT /p HTTP/1.1\r\nHost: h\r\nContent-Length: 10000\r\n\r\n" + content[:5000])
+        await head(reader)
+        await reader.readexactly(5000)
+        writer.close()
+        reader, writer = await run.upstream()
+        await head(reader)
+        assert await reader.readexactly(5000) == content[:5000]
+        sender.write(content[5000:])
+        assert await reader.readexactly(5000) == content[5000:]
+        writer.write(REJECTED)
+        assert b"\r\nAuthorization: Bearer CANARY-2\r\n" in await head(reader)
+        assert await reader.readexactly(10_000) == content
+        writer.write(OK)
+        assert (await head(client)).startswith(b"HTTP/1.1 200 ")
+    assert run.log[-1]["outcome"] == "replayed"
