@@ -100,6 +100,25 @@ def _refuse_newcomers(fileno: int) -> None:
             duplicate.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
+def _private_socket(path: str) -> socket.socket:
+    """Return a socket bound to a file of mode 0600; whoever connects before it listens is refused. Raises OSError.
+
+    No umask: it is the whole process's, and files that threads make meanwhile would have it, too.
+    """
+    file = Path(path)
+    with contextlib.suppress(FileNotFoundError):
+        if file.is_socket():  # of a daemon that was killed
+            file.unlink()
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(path)
+        file.chmod(0o600)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
 async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol]) -> Door:
     """Listen at an address; a Unix socket has mode 0600.
 
@@ -111,11 +130,7 @@ async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol]) -
         if address.path is None:
             server = await loop.create_server(factory, address.host, address.port, backlog=BACKLOG)
         else:
-            mask = os.umask(0o177)  # from the first moment
-            try:
-                server = await loop.create_unix_server(factory, address.path, backlog=BACKLOG)
-            finally:
-                os.umask(mask)
+            server = await loop.create_unix_server(factory, sock=_private_socket(address.path), backlog=BACKLOG)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise StartError(f"cannot listen on {address}: {why}; set `listen` to an address that is free") from error

@@ -76,7 +76,6 @@ TESTED_ELSEWHERE: Final = {
     "forward/front.py": "tests/forward/test_listener.py",
     "forward/limits.py": "plain data; tests/forward/test_listener.py",
     "forward/plan.py": "plain data; tests/forward/test_forwarder.py",
-    "listening.py": "tests/contract/test_process.py",
     "process.py": "tests/contract/test_process.py",
     "upstream/dial.py": "tests/upstream/test_pool.py",
     "upstream/sending.py": "tests/upstream/test_connection.py",

@@ -1,0 +1,55 @@
+"""How the daemon begins to listen; how it ends is in tests/contract/test_process.py and tests/load/test_life.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reauth_proxy.config.address import Listen
+from reauth_proxy.listening import StartError, listen
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_a_unix_socket_is_its_owners_from_the_moment_it_listens_and_other_files_are_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    create, seen = loop.create_unix_server, []
+
+    async def noted(*arguments: Any, **options: Any) -> asyncio.Server:
+        (tmp_path / "meanwhile").touch()  # as a thread may
+        seen.append(mode(tmp_path / "proxy.sock"))
+        return await create(*arguments, **options)
+
+    monkeypatch.setattr(loop, "create_unix_server", noted)
+    before = os.umask(0o022)
+    try:
+        door = await listen(Listen("unix", path=str(tmp_path / "proxy.sock")), asyncio.Protocol)
+    finally:
+        os.umask(before)
+    assert seen == [0o600]
+    assert mode(tmp_path / "meanwhile") == 0o644
+    await door.close()
+    assert not (tmp_path / "proxy.sock").exists()
+
+
+async def test_the_socket_that_a_killed_daemon_left_is_replaced_and_no_other_file_is(tmp_path: Path) -> None:
+    left = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as old:
+        old.bind(str(left))
+    door = await listen(Listen("unix", path=str(left)), asyncio.Protocol)
+    await door.close()
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(StartError, match="cannot listen on"):
+        await listen(Listen("unix", path=str(file)), asyncio.Protocol)
+    assert file.read_text() == "mine"
