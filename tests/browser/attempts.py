@@ -15,10 +15,11 @@ SECRET: Final = "upstream-secret"
 Kind = Literal["text", "page", "script", "style", "image", "events", "websocket"]
 
 PRELUDE: Final = """
+const made = (tag, attributes) => Object.assign(document.createElement(tag), attributes);
 const read = async (response) => response.type === 'opaque' ? '' : `${response.status} ${await response.text()}`;
 const ended = (element) => new Promise((done) => { element.onload = element.onerror = () => done(); });
 const put = async (tag, attributes, parent = document.body) => {
-  const element = Object.assign(document.createElement(tag), attributes);
+  const element = made(tag, attributes);
   const end = ended(element);
   parent.append(element);
   await end;
@@ -27,14 +28,16 @@ const put = async (tag, attributes, parent = document.body) => {
 const inside = (frame) => { try { return frame.contentDocument.documentElement.outerHTML; } catch { return ''; } };
 const leaked = () => self.leaked ?? '';
 const form = (attributes, parent = document.body) => {
-  const made = Object.assign(document.createElement('form'), attributes);
-  const field = Object.assign(document.createElement('input'), {name: 'amount', value: '1000000'});
-  made.append(field);
-  parent.append(made);
-  return made;
+  const element = made('form', attributes);
+  element.append(made('input', {name: 'amount', value: '1000000'}));
+  parent.append(element);
+  return element;
 };
 const blob = (text, type = 'text/javascript') => URL.createObjectURL(new Blob([text], {type}));
-const message = (port) => new Promise((done) => { port.onmessage = (e) => done(String(e.data)); port.onerror = () => done(''); });
+const message = (port) => new Promise((done) => {
+  port.onmessage = (event) => done(String(event.data));
+  port.onerror = () => done('');
+});
 const xhr = (method, target, prepare = () => {}, body = null) => new Promise((done) => {
   const request = new XMLHttpRequest();
   request.open(method, target);
@@ -43,6 +46,8 @@ const xhr = (method, target, prepare = () => {}, body = null) => new Promise((do
   request.onerror = () => done('');
   request.send(body);
 });
+const via = (status) => `${server}/redirect?status=${status}&to=${encodeURIComponent(target)}`;
+const style = () => getComputedStyle(document.body).getPropertyValue('--leaked');
 const later = (action) => { setTimeout(action, 0); return ''; };
 """
 
@@ -54,7 +59,8 @@ class Attempt:
     Args:
         kind: what the upstream answers, so that there would be something to read.
         method: of the request that would reach the upstream.
-        arrives: how many requests reach a server that has no guard, from a page of another origin. 0: the browser holds it back.
+        arrives: how many requests reach a server that has no guard, from a page of another origin; 0: the browser
+            holds it back.
         preflighted: the browser asks with OPTIONS first (Fetch standard, CORS-preflight fetch).
         navigates: the page itself goes away.
         reads: a page of the proxy's own origin, or a listed one where `cors`, reads the answer.
@@ -108,7 +114,7 @@ FETCHES: Final = (
         cors=False,
     ),
     _fetch(
-        "fetch_no_cors_without_referrer", "{mode: 'no-cors', referrerPolicy: 'no-referrer'}", cors=False, reads=True
+        "fetch_no_cors_without_referrer", "{mode: 'no-cors', referrerPolicy: 'no-referrer'}", cors=False, unnamed=True
     ),
     _fetch(
         "fetch_no_cors_keepalive", "{mode: 'no-cors', method: 'POST', body: 'x', keepalive: true}", "POST", cors=False
@@ -173,19 +179,20 @@ FORMS: Final = (
 NAVIGATIONS: Final = (
     Attempt(
         "link",
-        "return later(() => Object.assign(document.createElement('a'), {href: target}).click());",
+        "return later(() => made('a', {href: target}).click());",
         navigates=True,
     ),
     Attempt(
         "link_without_referrer",
-        "return later(() => Object.assign(document.createElement('a'), {href: target, rel: 'noreferrer'}).click());",
+        "return later(() => made('a', {href: target, rel: 'noreferrer'}).click());",
         navigates=True,
+        unnamed=True,
     ),
     Attempt("location", "return later(() => { location.href = target; });", navigates=True),
     Attempt(
         "meta_refresh",
         """return later(() => document.head.append(
-          Object.assign(document.createElement('meta'), {httpEquiv: 'refresh', content: `0; url=${target}`})));""",
+          made('meta', {httpEquiv: 'refresh', content: `0; url=${target}`})));""",
         navigates=True,
     ),
     Attempt(
@@ -194,26 +201,26 @@ NAVIGATIONS: Final = (
     ),
     Attempt(
         "redirect_of_a_navigation",
-        "return later(() => { location.href = `${server}/redirect?status=302&to=${encodeURIComponent(target)}`; });",
+        "return later(() => { location.href = via(302); });",
         navigates=True,
         foreign=True,
     ),
     Attempt(
         "redirect_of_a_form_post",
-        "return later(() => form({action: `${server}/redirect?status=307&to=${encodeURIComponent(target)}`, method: 'post'}).submit());",
+        "return later(() => form({action: via(307), method: 'post'}).submit());",
         method="POST",
         navigates=True,
         foreign=True,
     ),
     Attempt(
         "redirect_of_a_fetch",
-        "return fetch(`${server}/redirect?status=307&to=${encodeURIComponent(target)}`, {method: 'POST', body: 'x', mode: 'no-cors'}).then(read, () => '');",
+        "return fetch(via(307), {method: 'POST', body: 'x', mode: 'no-cors'}).then(read, () => '');",
         method="POST",
         foreign=True,
     ),
     Attempt(
         "hyperlink_auditing",
-        "const a = Object.assign(document.createElement('a'), {href: '#here', ping: target}); document.body.append(a); a.click(); return '';",
+        "const link = made('a', {href: '#', ping: target}); document.body.append(link); link.click(); return '';",
         method="POST",
     ),
     Attempt(
@@ -231,6 +238,7 @@ FRAMES: Final = (
         "return inside(await put('iframe', {src: target, referrerPolicy: 'no-referrer'}));",
         "page",
         reads=True,
+        unnamed=True,
     ),
     Attempt("sandboxed_frame", "return inside(await put('iframe', {src: target, sandbox: ''}));", "page"),
     Attempt("object", "return inside(await put('object', {data: target, type: 'text/html'}));", "page", reads=True),
@@ -238,7 +246,8 @@ FRAMES: Final = (
     Attempt(
         "fetch_from_a_sandboxed_frame",
         """const heard = message(window);
-        const script = `fetch('${target}', {method: 'POST', body: 'x'}).then((r) => r.text(), () => '').then((t) => parent.postMessage(t, '*'))`;
+        const script = `fetch('${target}', {method: 'POST', body: 'x'}).then((r) => r.text(), () => '')
+          .then((text) => parent.postMessage(text, '*'))`;
         put('iframe', {sandbox: 'allow-scripts', srcdoc: `<script>${script}</` + 'script>'});
         return heard;""",
         method="POST",
@@ -246,7 +255,8 @@ FRAMES: Final = (
     ),
     Attempt(
         "form_post_from_a_data_frame",
-        """const page = `<form method=post action="${target}"><input name=a value=1></form><script>document.forms[0].submit()</` + 'script>';
+        """const page = `<form method=post action="${target}"><input name=a value=1></form>
+          <script>document.forms[0].submit()</` + 'script>';
         await put('iframe', {src: 'data:text/html,' + encodeURIComponent(page)});
         return '';""",
         method="POST",
@@ -261,6 +271,7 @@ RESOURCES: Final = (
         "return (await put('img', {src: target, referrerPolicy: 'no-referrer'})).naturalWidth === 7 ? SECRET : '';",
         "image",
         reads=True,
+        unnamed=True,
     ),
     Attempt(
         "img_with_cors",
@@ -277,6 +288,7 @@ RESOURCES: Final = (
         "await put('script', {src: target, referrerPolicy: 'no-referrer'}); return leaked();",
         "script",
         reads=True,
+        unnamed=True,
     ),
     Attempt(
         "module",
@@ -290,13 +302,13 @@ RESOURCES: Final = (
     ),
     Attempt(
         "stylesheet",
-        "await put('link', {rel: 'stylesheet', href: target}); return getComputedStyle(document.body).getPropertyValue('--leaked');",
+        "await put('link', {rel: 'stylesheet', href: target}); return style();",
         "style",
         reads=True,
     ),
     Attempt(
         "css_import",
-        "await put('style', {textContent: `@import url('${target}')`}); return getComputedStyle(document.body).getPropertyValue('--leaked');",
+        "await put('style', {textContent: `@import url('${target}')`}); return style();",
         "style",
         reads=True,
     ),
@@ -319,6 +331,7 @@ WORKERS: Final = (
         "return message(new Worker(blob(`try { importScripts('${target}') } catch {} postMessage(self.leaked ?? '')`)));",
         "script",
         reads=True,
+        unnamed=True,
     ),
     Attempt(
         "fetch_in_a_worker",

@@ -43,8 +43,7 @@ FLAGS: Final = (
     "--password-store=basic",
     "--use-mock-keychain",
     # What the browser itself holds back is no merit of the proxy, and older browsers do not hold it back.
-    "--disable-features=LocalNetworkAccessChecks,PrivateNetworkAccessSendPreflights,HttpsUpgrades,HttpsFirstBalancedMode,"
-    "OptimizationHints,MediaRouter,Translate",
+    "--disable-features=LocalNetworkAccessChecks,HttpsUpgrades,HttpsFirstBalancedMode,OptimizationHints,MediaRouter",
     f"--host-resolver-rules={RESOLVER}",
     "--remote-debugging-port=0",
 )

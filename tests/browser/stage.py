@@ -81,13 +81,24 @@ class Switch:
     the same to the browser and to the proxy.
     """
 
-    def __init__(self, port: int) -> None:
-        self.leads_to = port
+    def __init__(self) -> None:
+        self._port = 0
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    def lead_to(self, port: int) -> None:
+        """Lead to another port; connections that there are, a browser's spare ones too, end."""
+        self._port = port
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.leads_to)
-            await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
+        self._writers.add(writer)
+        try:
+            with contextlib.suppress(ConnectionError):
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+                await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
+        finally:
+            self._writers.discard(writer)
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -150,7 +161,7 @@ class Stage:
 
 @asynccontextmanager
 async def staged(browser: Browser, **overrides: Any) -> AsyncIterator[Stage]:
-    """Run the servers around a browser; the page's origins are listed if ``access.origins`` has ``PAGES`` in place of a port."""
+    """Run the servers around a browser. ``PAGES`` in ``access.origins`` stands for the port of the server of pages."""
     pages = web.Server(page_server, access_log=None)
     loop = asyncio.get_running_loop()
     served = await loop.create_server(pages, "127.0.0.1", 0)
@@ -164,7 +175,7 @@ async def staged(browser: Browser, **overrides: Any) -> AsyncIterator[Stage]:
         running_daemon(authorization, upstream, access=access, **overrides) as daemon,
     ):
         upstream.on["/"] = home
-        switch = Switch(port)
+        switch = Switch()
         stage = Stage(browser, upstream, daemon, port, switch)
         rebound = await asyncio.start_server(switch.serve, REBOUND, stage.proxy_port)
         try:

@@ -9,10 +9,12 @@ import pytest
 
 from tests.browser.attempts import ATTEMPTS, SECRET, Attempt
 from tests.browser.stage import Stage
-from tests.fakes.arrivals import PATIENCE, until
+from tests.fakes.arrivals import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
+#: Seconds within which a browser sends what it means to send.
+SOON: Final = 10.0
 #: Origins that a page may have: the same address with another port (which a browser calls same-site), another name
 #: for the same machine, and a name that somebody else owns.
 FOREIGN: Final = {"another_port": "127.0.0.1", "localhost_at_another_port": "localhost", "another_name": "evil.test"}
@@ -28,7 +30,7 @@ async def test_without_the_proxy_s_guard_the_attempt_would_arrive(stage: Stage, 
     path = stage.path(attempt, public=True)
     async with stage.page_at(f"http://evil.test:{stage.pages}") as page:
         await stage.make(page, attempt, stage.upstream.url.replace("127.0.0.1", "localhost") + path)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(SOON):
             await until(lambda: len(stage.upstream.seen(path)) >= attempt.arrives)
     methods = [received.method for received in stage.upstream.seen(path)]
     assert methods == ["OPTIONS" if attempt.preflighted else attempt.method] * attempt.arrives
@@ -41,7 +43,7 @@ async def test_a_page_of_another_origin_neither_reads_nor_writes(stage: Stage, a
     path = stage.path(attempt)
     async with stage.page_at(f"http://{host}:{stage.pages}") as page:
         read = await stage.make(page, attempt, stage.daemon.url + path)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(SOON):
             judged = await stage.judged(path, attempt.arrives)
     assert [line["status"] for line in judged] == [403] * attempt.arrives
     assert SECRET not in read
@@ -53,23 +55,25 @@ async def test_a_name_that_was_rebound_to_the_proxy_neither_reads_nor_writes(sta
     """To the browser the page is of the proxy's own origin, so that it may read and send what it likes."""
     origin = f"http://rebound.test:{stage.proxy_port}"
     arrives = max(attempt.arrives, 1) if attempt.rebound is None else attempt.rebound
-    stage.switch.leads_to = stage.pages
+    stage.switch.lead_to(stage.pages)
     before = stage.upstream.count
     path = stage.path(attempt)
     async with stage.page_at(origin) as page:
-        stage.switch.leads_to = stage.proxy_port
+        stage.switch.lead_to(stage.proxy_port)
         read = await stage.make(page, attempt, origin + path)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(SOON):
             judged = await stage.judged(path, arrives)
-    assert [line["status"] for line in judged] == [421] * arrives
+    # After a 421 a client may ask again on another connection (RFC 9110 section 15.5.20); Chromium does, once.
+    assert len(judged) <= 2 * arrives
+    assert all(line["status"] == 421 for line in judged)
     assert SECRET not in read
     assert stage.upstream.count == before
 
 
 async def test_a_rebound_name_can_read_nothing_but_why_it_was_refused(stage: Stage) -> None:
     origin = f"http://rebound.test:{stage.proxy_port}"
-    stage.switch.leads_to = stage.pages
+    stage.switch.lead_to(stage.pages)
     async with stage.page_at(origin) as page:
-        stage.switch.leads_to = stage.proxy_port
+        stage.switch.lead_to(stage.proxy_port)
         answer = await page.run(f"fetch('{origin}/anything').then(async (r) => [r.status, (await r.json()).code])")
     assert answer == [421, "host_denied"]

@@ -16,9 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 OWN: Final = tuple(attempt for attempt in ATTEMPTS if not attempt.foreign)
 #: With no Origin and no Referer nobody can tell that the page's origin is listed.
-LISTED: Final = tuple(
-    attempt for attempt in OWN if attempt.arrives and (attempt.cors or not attempt.name.endswith("without_referrer"))
-)
+LISTED: Final = tuple(attempt for attempt in OWN if attempt.arrives and not attempt.unnamed)
 #: What asks for permission, and so names its Origin.
 ASKING: Final = tuple(attempt for attempt in LISTED if attempt.cors)
 
@@ -82,16 +80,29 @@ async def test_a_script_of_a_listed_origin_reads_the_logout_signal(browser: Brow
 
 
 async def test_a_script_of_a_listed_origin_reads_when_to_try_again(browser: Browser) -> None:
-    async with staged(
-        browser,
-        access={"origins": ["http://127.0.0.1:PAGES"]},
-        refresh={"retry_for": "100ms", "on_unavailable": "unavailable"},
-        credential={"token_endpoint": {"url": "http://127.0.0.1:9/token"}},
-    ) as stage:
-        async with stage.page_at(f"http://127.0.0.1:{stage.pages}") as page:
-            status, signal, explained, retry_after, code = await page.run(ANSWER % f"{stage.daemon.url}/anything")
+    settings: dict[str, Any] = {
+        "access": {"origins": ["http://127.0.0.1:PAGES"]},
+        "refresh": {"retry_for": "100ms", "on_unavailable": "unavailable"},
+        "credential": {"token_endpoint": {"url": "http://127.0.0.1:9/token"}},
+    }
+    async with staged(browser, **settings) as stage, stage.page_at(f"http://127.0.0.1:{stage.pages}") as page:
+        status, signal, explained, retry_after, code = await page.run(ANSWER % f"{stage.daemon.url}/anything")
     assert (status, signal, explained, code) == (503, None, True, "refresh_unavailable")
     assert int(retry_after) > 0
+
+
+async def test_a_browser_can_bring_the_client_token_as_a_password(browser: Browser) -> None:
+    token = "a-client-token"
+    async with staged(browser, access={"client_token": token}) as stage, browser.page() as page:
+        path = stage.path(Attempt("visit", "", "page"))
+        await page.visit(stage.daemon.url + path)
+        assert stage.upstream.count == 0
+        assert SECRET not in await page.text()
+        await page.visit(stage.daemon.url.replace("//", f"//me:{token}@") + path)
+        assert SECRET in await page.text()
+    (visit,) = stage.upstream.seen(path)
+    assert token not in str(visit)
+    assert visit.token is not None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
