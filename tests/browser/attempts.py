@@ -35,7 +35,7 @@ const form = (attributes, parent = document.body) => {
 };
 const blob = (text, type = 'text/javascript') => URL.createObjectURL(new Blob([text], {type}));
 const message = (port) => new Promise((done) => {
-  port.onmessage = (event) => done(String(event.data));
+  port.onmessage = (event) => done(String(event.data ?? ''));
   port.onerror = () => done('');
 });
 const xhr = (method, target, prepare = () => {}, body = null) => new Promise((done) => {
@@ -66,6 +66,7 @@ class Attempt:
         reads: a page of the proxy's own origin, or a listed one where `cors`, reads the answer.
         cors: it asks for permission by CORS, or names its Origin.
         foreign: there is something of another server in it, so that it is nobody's own request.
+        unnamed: it comes with neither Origin nor Referer, so that nobody can tell which page sent it.
         rebound: how many requests come from a page whose name was rebound to the proxy's address, where not as usual.
     """
 
@@ -79,6 +80,7 @@ class Attempt:
     reads: bool = False
     cors: bool = False
     foreign: bool = False
+    unnamed: bool = False
     rebound: int | None = None
 
 
@@ -328,7 +330,7 @@ RESOURCES: Final = (
 WORKERS: Final = (
     Attempt(
         "worker_import_scripts",
-        "return message(new Worker(blob(`try { importScripts('${target}') } catch {} postMessage(self.leaked ?? '')`)));",
+        "return message(new Worker(blob(`try { importScripts('${target}') } catch {} postMessage(self.leaked)`)));",
         "script",
         reads=True,
         unnamed=True,
