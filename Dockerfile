@@ -3,9 +3,15 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY requirements ./requirements
 COPY reauth_proxy ./reauth_proxy
-RUN python -m venv /opt/reauth-proxy \
- && /opt/reauth-proxy/bin/pip install --no-cache-dir --disable-pip-version-check . \
+# Exactly what requirements/ says, each archive by its hash; what only builds stays in an environment of its own.
+RUN python -m venv /opt/reauth-proxy-build \
+ && /opt/reauth-proxy-build/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements/build.txt \
+ && /opt/reauth-proxy-build/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir /opt/reauth-proxy-build/wheel . \
+ && python -m venv /opt/reauth-proxy \
+ && /opt/reauth-proxy/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement requirements/runtime.txt \
+ && /opt/reauth-proxy/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-index /opt/reauth-proxy-build/wheel/*.whl \
  && /opt/reauth-proxy/bin/python -m compileall -q /opt/reauth-proxy/lib \
  && /opt/reauth-proxy/bin/pip uninstall --yes --disable-pip-version-check pip
 

@@ -10,7 +10,11 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 	>/dev/null 2>&1 && echo $$python && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint bench clean
+# With LOCKED=1 the environment is made of exactly what requirements/ says, hash by hash, as CI and the image are.
+LOCKED ?=
+LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
+
+.PHONY: help demo test lint bench lock sbom clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -31,14 +35,28 @@ lint: $(STAMP) ## ruff and mypy --strict
 bench: $(BENCH_STAMP) ## CPU time per request beside Envoy, nginx, Caddy, Go and plain aiohttp, whichever are installed
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
+lock: $(STAMP) ## renew requirements/: the newest versions that pyproject.toml allows, for every Python and platform, with hashes
+	@$(PIP) install 'uv>=0.9'
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) pyproject.toml --output-file requirements/runtime.txt
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --output-file requirements/build.txt
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) pyproject.toml --extra dev --group ci --group build \
+		--constraint requirements/runtime.txt --constraint requirements/build.txt --output-file requirements/dev.txt
+
+sbom: $(STAMP) ## dist/sbom.cdx.json: what the program is made of, as CycloneDX, from the lock
+	@mkdir -p dist
+	@$(PIP) install 'cyclonedx-bom>=7'
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-format JSON --output-file dist/sbom.cdx.json requirements/runtime.txt
+
 clean: ## remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist build
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(if $(LOCKED),requirements/dev.txt)
 	@test -n "$(PYTHON)" || { echo "reauth-proxy needs Python 3.11 or newer with venv; none was found on PATH" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) --version) …"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing reauth-proxy and what its tests need into $(VENV) …"
-	@$(PIP) install --editable '.[dev]'
+	@$(if $(LOCKED),$(PIP) install --require-hashes --requirement requirements/dev.txt \
+		&& $(PIP) install --no-deps --no-build-isolation --editable .,$(PIP) install --editable '.[dev]')
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP) bench/requirements.txt
