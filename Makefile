@@ -45,7 +45,7 @@ lock: $(STAMP) ## renew requirements/: the newest versions that pyproject.toml a
 sbom: $(STAMP) ## dist/sbom.cdx.json: what the program is made of, as CycloneDX, from the lock
 	@mkdir -p dist
 	@$(PIP) install 'cyclonedx-bom>=7'
-	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-format JSON --output-file dist/sbom.cdx.json requirements/runtime.txt
 
 clean: ## remove the virtual environment and what the tools left
