@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from reauth_proxy.config.address import is_wildcard
 from reauth_proxy.errors import ConfigError
-from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
-from reauth_proxy.forward.limits import Limits
-from reauth_proxy.forward.plan import Plan
-from reauth_proxy.forward.route import Route, base_path
-from reauth_proxy.forward.spool import Keeping
-from reauth_proxy.guard.endpoints import Sealed
-from reauth_proxy.guard.guard import Guard
-from reauth_proxy.guard.hosts import Hosts, in_brackets
-from reauth_proxy.guard.origins import Origins
-from reauth_proxy.guard.paths import PathRules
 from reauth_proxy.session.state import RefreshPolicy
-from reauth_proxy.upstream.dial import Origin
-from reauth_proxy.upstream.pool import Pool, PoolLimits
 
 if TYPE_CHECKING:
     from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
-    from reauth_proxy.config.model import TLS, Config, RequestHeaders, ResponseHeaders
+    from reauth_proxy.config.model import TLS, Config
     from reauth_proxy.session.protocols import Store, TokenEndpoint
-    from reauth_proxy.session.refresher import Session
     from reauth_proxy.session.tokens import Secret
 
 
@@ -60,9 +46,9 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
     return context
 
 
-def token_endpoint(config: Config, tls: ssl.SSLContext) -> TokenEndpoint:
-    """Return the credential's token endpoint. Raises ConfigError."""
-    settings = config.credential.token_endpoint
+def token_endpoint(config: Config, name: str, tls: ssl.SSLContext) -> TokenEndpoint:
+    """Return the token endpoint of the credential `name`. Raises ConfigError."""
+    settings = config.each_credential[name].token_endpoint
     if settings.type == "json":
         return _json_endpoint(settings, config, tls)
     return _oauth2_endpoint(settings, config, tls)
@@ -119,7 +105,7 @@ def _json_endpoint(settings: JsonEndpoint, config: Config, tls: ssl.SSLContext) 
     )
 
 
-def store(config: Config, name: str = "default") -> Store:
+def store(config: Config, name: str) -> Store:
     """Return the store of the credential `name`."""
     if config.store.type == "memory":
         from reauth_proxy.stores.memory import MemoryStore
@@ -130,13 +116,16 @@ def store(config: Config, name: str = "default") -> Store:
     return FileStore(store_file(config, name), allow_readable=config.secrets.allow_readable)
 
 
-def store_file(config: Config, name: str = "default") -> Path:
+def store_file(config: Config, name: str) -> Path:
     """Return where the session of the credential `name` is kept, if in a file."""
     from reauth_proxy.stores.file import default_path
 
-    endpoint = config.credential.token_endpoint
+    endpoint = config.each_credential[name].token_endpoint
     where = str(endpoint.url) if endpoint.type == "json" else f"{endpoint.url or endpoint.issuer} {endpoint.client_id}"
-    return config.store.path or default_path(name, where)
+    path = config.store.path
+    if path is None:
+        return default_path(name, where)
+    return path if name == "default" else path.with_name(f"{path.stem}-{name}{path.suffix}")
 
 
 def refresh_policy(config: Config) -> RefreshPolicy:
@@ -154,115 +143,12 @@ def refresh_policy(config: Config) -> RefreshPolicy:
     )
 
 
-#: Files that are open besides connections: the log, the store, listeners, the event loop, what libraries open.
-_OTHER_FILES: Final = 64
-
-
-def files(config: Config) -> int:
-    """Return how many files may be open at once; a fifth more clients than may be are told that there are too many."""
-    limits = config.limits
-    return int(limits.connections * 1.2) + limits.upstream_connections + config.replay.files + _OTHER_FILES
-
-
-def affordable(config: Config, allowed: int) -> Config:
-    """Return a configuration with no more connections than there may be open files.
-
-    Args:
-        allowed: how many the system allows.
-    """
-    if files(config) <= allowed:
-        return config
-    limits = config.limits
-    left = allowed - _OTHER_FILES - config.replay.files
-    share = max(8, int(left * 0.45))  # the rest is for connections that are told that there are too many
-    lowered = {
-        "connections": min(limits.connections, share),
-        "upstream_connections": min(limits.upstream_connections, share),
-    }
-    return config.model_copy(update={"limits": limits.model_copy(update=lowered)})
-
-
 def needs_restart(old: Config, new: Config) -> list[str]:
-    """Return the names of sections whose changes cannot take effect while running: where the session is kept."""
-    if old.store != new.store or store_file(old) != store_file(new):
-        return ["store", "credential"] if old.credential != new.credential else ["store"]
-    return []
-
-
-def plan(config: Config, session: Session, tls: ssl.SSLContext) -> Plan:
-    """Return what the forwarder goes by; needs a running event loop."""
-    return Plan(
-        route(config, session, tls),
-        RequestRules(field_changes(config.headers.request)),
-        ResponseRules(field_changes(config.headers.response)),
-        limits(config),
-        guard(config),
-        Keeping(
-            min(config.replay.memory, config.replay.limit),
-            config.replay.limit,
-            config.replay.total,
-            config.replay.files,
-            config.replay.directory,
-        ),
-    )
-
-
-def guard(config: Config) -> Guard:
-    """Return who may call, and what."""
-    access, listen = config.access, config.listen
-    hosts = list(access.hosts)
-    if listen.path is None and not is_wildcard(listen.host):
-        hosts.append(in_brackets(listen.host))
-    endpoint = config.credential.token_endpoint.url
-    sealed = Sealed(str(config.upstream), [] if endpoint is None else [str(endpoint)])
-    ruled = access.allow or access.deny or sealed.paths
-    rules = PathRules(access.allow, access.deny, sealed) if ruled else None
-    return Guard(Hosts(hosts), Origins(access.origins), access.client_token, rules)
-
-
-def limits(config: Config) -> Limits:
-    """Return the bounds on clients."""
-    chosen = config.limits
-    return Limits(
-        header_bytes=chosen.header_bytes,
-        header_fields=chosen.header_fields,
-        content=chosen.content,
-        content_rate=chosen.content_rate,
-        connections=chosen.connections,
-        header_timeout=chosen.header_timeout,
-        idle_timeout=chosen.idle_timeout,
-        write_timeout=config.timeouts.write,
-    )
-
-
-def route(config: Config, session: Session, tls: ssl.SSLContext) -> Route:
-    """Return the route to the upstream."""
-    upstream, timeouts = config.upstream, config.timeouts
-    origin = Origin(upstream.host, upstream.port, tls if upstream.scheme == "https" else None, upstream.socket)
-    bounds = PoolLimits(
-        connections=config.limits.upstream_connections,
-        queue=config.limits.upstream_queue,
-        connect_timeout=timeouts.connect,
-        wait_timeout=timeouts.response,
-        write_timeout=timeouts.write,
-        keepalive=timeouts.keepalive,
-    )
-    return Route(
-        Pool(origin, bounds),
-        session,
-        base=base_path(upstream.path),
-        authority=upstream.authority.encode(),
-        statuses=frozenset(config.refresh.statuses),
-        response_timeout=timeouts.response,
-        expect_timeout=timeouts.expect,
-    )
-
-
-def field_changes(changes: RequestHeaders | ResponseHeaders) -> FieldChanges:
-    """Return what the configuration does to fields."""
-    default: dict[str, Secret] = getattr(changes, "default", {})
-    return FieldChanges(_revealed(changes.set), _revealed(default), tuple(changes.remove))
-
-
-def _revealed(values: dict[str, Secret]) -> dict[str, str]:
-    return {name: value.reveal() for name, value in values.items()}
+    """Return the names of sections whose changes cannot take effect while running: where a session is kept."""
+    kept = old.each_credential.keys() & new.each_credential.keys()
+    if old.store == new.store and all(store_file(old, name) == store_file(new, name) for name in kept):
+        return []
+    sections = ["store"]
+    if old.each_credential != new.each_credential:  # and what names them
+        sections += ["credential", "credentials", "routes", "upstream"]
+    return [name for name in sections if getattr(old, name) != getattr(new, name)]

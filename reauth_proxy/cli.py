@@ -18,6 +18,7 @@ from reauth_proxy import __version__
 from reauth_proxy.errors import ConfigError, ReauthError
 
 if TYPE_CHECKING:
+    from reauth_proxy.config.credential import Credential
     from reauth_proxy.config.model import Config
 
 FAILED: Final = 1
@@ -93,33 +94,43 @@ def _unusable(config: Config) -> Iterator[str]:
         assemble.tls_context(config.tls)
     except ConfigError as error:
         yield from error.problems
-    endpoint = config.credential.token_endpoint
-    if endpoint.type == "oauth2" and endpoint.private_key is not None:
-        from reauth_proxy.issuers.client_auth import Signer
+    for name, credential in config.each_credential.items():
+        endpoint = credential.token_endpoint
+        if endpoint.type == "oauth2" and endpoint.private_key is not None:
+            from reauth_proxy.issuers.client_auth import Signer
 
-        try:
-            Signer(endpoint.private_key, algorithm=endpoint.private_key_alg).assertion(endpoint.client_id, "check")
-        except ConfigError as error:
-            yield from (f"credential.token_endpoint: {problem}" for problem in error.problems)
+            try:
+                Signer(endpoint.private_key, algorithm=endpoint.private_key_alg).assertion(endpoint.client_id, "check")
+            except ConfigError as error:
+                key = f"credentials.{name}" if config.credentials else "credential"
+                yield from (f"{key}.token_endpoint: {problem}" for problem in error.problems)
 
 
 def _summary(config: Config) -> list[tuple[str, str]]:
     """Say in a few lines what a configuration makes the daemon do; no secret among it."""
-    endpoint = config.credential.token_endpoint
+    store = config.store
+    routes = [("upstream", str(config.upstream))]
+    if config.routes:
+        routes = [("route", f"{route.path} to {route.upstream} as {route.credential}") for route in config.routes]
+    named = "" if config.credentials is None else "{}: "
+    return [
+        ("listen", str(config.listen)),
+        *routes,
+        *(("credential", named.format(name) + _described(one)) for name, one in config.each_credential.items()),
+        ("store", store.type if store.path is None else f"{store.type} {store.path}"),
+    ]
+
+
+def _described(credential: Credential) -> str:
+    endpoint = credential.token_endpoint
     if endpoint.type == "oauth2":
         at = endpoint.url or endpoint.issuer
         assert at is not None
         where = f"oauth2 at {at.shown} as {endpoint.client_id} ({endpoint.client_auth})"
     else:
         where = f"json, {endpoint.method} {endpoint.url.shown}"
-    given = "a refresh token is configured" if config.credential.refresh_token else "the refresh token is in the store"
-    store = config.store
-    return [
-        ("listen", str(config.listen)),
-        ("upstream", str(config.upstream)),
-        ("credential", f"{where}; {given}"),
-        ("store", store.type if store.path is None else f"{store.type} {store.path}"),
-    ]
+    given = "a refresh token is configured" if credential.refresh_token else "the refresh token is in the store"
+    return f"{where}; {given}"
 
 
 @cli.command()

@@ -12,6 +12,7 @@
         ├── LoggedOut               401 logged_out, with the logout signal
         ├── OriginDenied            403 origin_denied
         ├── PathDenied              403 path_denied
+        ├── NoRoute                 404 no_route
         ├── MethodNotSupported      405 method_not_supported
         ├── RequestTimeout          408 request_timeout
         ├── ContentTooLarge         413 content_too_large
@@ -120,6 +121,12 @@ class OriginDenied(Refusal):
 class PathDenied(Refusal):
     code, status, title = "path_denied", 403, "Path denied"
     proxy_error = "http_request_denied"
+
+
+class NoRoute(Refusal):
+    """No route's path covers the request's (RFC 9110 section 15.5.5)."""
+
+    code, status, title = "no_route", 404, "No route"
 
 
 class MethodNotSupported(Refusal):

@@ -6,15 +6,15 @@ import asyncio
 import os
 import signal
 import ssl
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from reauth_proxy import __version__, assemble, hardening
+from reauth_proxy import __version__, assemble, hardening, planning
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
+from reauth_proxy.credentials import Credentials
 from reauth_proxy.errors import ConfigError, ReauthError
 from reauth_proxy.forward.forwarder import Forwarder
 from reauth_proxy.forward.listener import FrontServer
@@ -27,19 +27,18 @@ from reauth_proxy.telemetry import logs
 
 if TYPE_CHECKING:
     from reauth_proxy.config.address import Listen
-    from reauth_proxy.session.protocols import TokenEndpoint
 
 log = structlog.get_logger(__name__)
 
 
 class Daemon:
-    """The proxy: one listener, one route, one session.
+    """The proxy: one listener, its routes, and the sessions of their credentials.
 
     Args:
         config: what to build; :meth:`start` listens.
 
     Attributes:
-        session: the credential's session.
+        credentials: their sessions.
         url: where it listens, once started.
         draining: it is about to end, and should get no new requests.
     """
@@ -47,10 +46,13 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.draining = False
-        self.session: Session
+        self.credentials: Credentials
         self._door: Door | None = None
-        #: Strong references: what ends an endpoint that is used no more.
-        self._farewells: set[asyncio.Task[None]] = set()
+
+    @property
+    def session(self) -> Session:
+        """The session of the first credential."""
+        return next(iter(self.credentials.sessions.values()))
 
     @property
     def url(self) -> str:
@@ -66,33 +68,26 @@ class Daemon:
         """
         config = self.config
         tls = assemble.tls_context(config.tls)
-        self._endpoint = assemble.token_endpoint(config, tls)
-        self._store = assemble.store(config)
-        self.session = Session(
-            "default",
-            self._endpoint,
-            self._store,
-            assemble.refresh_policy(config),
-            configured=config.credential.refresh_token,
-        )
+        self.credentials = Credentials(config, tls)
         plan = self._plan(config, tls)
         self._tunnels = Tunnels(config.websocket.idle_timeout, config.websocket.on_logout)
         self._access = logs.access_log()
         self._forwarder = Forwarder(plan, tunnels=self._tunnels, access=self._access, request_id=logs.request_id)
         self._front = FrontServer(self._forwarder.handle, plan.limits)
         try:
-            await self.session.start()
+            await self.credentials.start()
             self._door = await listen(config.listen, self._front)
         except BaseException:
             await self._release()
             raise
-        log.info("server.started", listen=self.url, upstream=str(config.upstream), version=__version__)
+        upstream = ", ".join(dict.fromkeys(str(route.upstream) for route in config.each_route))
+        log.info("server.started", listen=self.url, upstream=upstream, version=__version__)
 
     def _plan(self, config: Config, tls: ssl.SSLContext) -> Plan:
         """Return what the forwarder goes by, with as many connections as the system allows files."""
-        lowered = assemble.affordable(config, file_limit())
-        make_room_for_files(assemble.files(lowered))
-        plan = assemble.plan(lowered, self.session, tls)
+        lowered = planning.affordable(config, file_limit())
+        make_room_for_files(planning.files(lowered))
+        plan = planning.plan(lowered, self.credentials.sessions, tls)
         if plan.limits.connections < config.limits.connections * 0.9:
             log.warning(
                 "limits.lowered",
@@ -114,24 +109,25 @@ class Daemon:
         tls = await asyncio.to_thread(assemble.tls_context, config.tls)
         restart = assemble.needs_restart(old, config)
         config = config.model_copy(update={name: getattr(old, name) for name in restart})
-        endpoint = assemble.token_endpoint(config, tls)
-        if config.listen != old.listen:
-            await self._move(config.listen)
+        change = await self.credentials.prepare(config, tls)
+        try:
+            if config.listen != old.listen:
+                await self._move(config.listen)
+        except BaseException:
+            await change.undo()
+            raise
         # From here on nothing can fail.
         self.config = config
         logs.configure(config.log.level, config.log.format)
-        self._say_goodbye(self._endpoint, self.session.adjust(assemble.refresh_policy(config), endpoint))
-        self._endpoint = endpoint
+        self.credentials.take(change)
         plan = self._plan(config, tls)
         self._access.close()
         self._access = logs.access_log()
         self._forwarder.follow(plan, self._access)
         self._front.limit(plan.limits)
         self._tunnels.adjust(config.websocket.idle_timeout, config.websocket.on_logout)
-        resumed = False
-        token = config.credential.refresh_token
-        if token is not None and token != old.credential.refresh_token:
-            resumed = await self.session.offer(token, configured=True)
+        await self.credentials.leave(change)
+        resumed = await self.credentials.offer(old, config)
         changed = [name for name in type(config).model_fields if getattr(old, name) != getattr(config, name)]
         log.info("config.reloaded", changed=changed, new_refresh_token=resumed, needs_restart=restart)
 
@@ -141,18 +137,6 @@ class Daemon:
         self._door = await listen(address, self._front)
         if before is not None:
             await before.close()
-
-    def _say_goodbye(self, endpoint: TokenEndpoint, calls: Sequence[asyncio.Task[Any]]) -> None:
-        """Close an endpoint once the calls that it makes have ended."""
-
-        async def farewell() -> None:
-            if calls:
-                await asyncio.wait(calls)
-            await endpoint.close()
-
-        task = asyncio.create_task(farewell(), name="close token endpoint")
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
 
     async def stop(self) -> None:
         """Accept nobody new, let requests under way finish, and end everything.
@@ -173,18 +157,15 @@ class Daemon:
         log.info("server.drained")
 
     async def _release(self) -> None:
-        await self.session.close()
+        await self.credentials.close()
         await self._front.shutdown(1.0)
         self._tunnels.close()
         self._forwarder.close()
-        await self._endpoint.close()
-        if self._farewells:
-            await asyncio.wait(self._farewells)
-        await self._store.close()
+        await self.credentials.finish()
         self._access.close()
 
     def __repr__(self) -> str:
-        return f"<Daemon {self.url or 'not started'} {getattr(self, 'session', None)!r}>"
+        return f"<Daemon {self.url or 'not started'} {getattr(self, 'credentials', None)!r}>"
 
 
 async def _reload(daemon: Daemon, config_file: Path) -> None:

@@ -26,6 +26,8 @@ FLOORS: Final = [
     "telemetry",
     "config",
     "assemble",
+    "credentials",
+    "planning",
     "hardening",
     "listening",
     "process",
@@ -64,6 +66,8 @@ IMPURE: Final = {"asyncio", "aiohttp", "structlog", "logging", "time", "socket",
 #: Modules whose tests stand elsewhere, and where.
 TESTED_ELSEWHERE: Final = {
     "__main__.py": "tests/contract/test_process.py starts the program by it",
+    "credentials.py": "tests/contract/test_routes.py and test_reload.py",
+    "planning.py": "tests/contract drives each setting through a real daemon",
     "assemble.py": "tests/contract drives each setting through a real daemon",
     "server.py": "tests/contract/test_process.py",
     "forward/content.py": "tests/forward/test_forwarder.py",

@@ -15,6 +15,8 @@ from reauth_proxy.config.problems import Path, got, listed
 _EXAMPLES: Final = {
     ("upstream",): "`upstream: https://api.example.com`",
     ("credential",): "`credential:` with a `token_endpoint:` in it",
+    ("routes", "path"): "`path: /billing`",
+    ("routes", "upstream"): "`upstream: https://billing.example.com`",
     ("credential", "token_endpoint"): "`token_endpoint: {url: https://id.example.com/oauth2/token, client_id: web}`",
     ("credential", "token_endpoint", "client_id"): "`client_id: web`",
     ("credential", "token_endpoint", "url"): "`url: https://api.example.com/refresh`",
@@ -38,6 +40,8 @@ def keys(model: type[BaseModel] = Config, path: tuple[str, ...] = ()) -> Iterato
     """Return every key of the configuration with its path; keys of a choice by `type` one after the other."""
     for name, field in model.model_fields.items():
         yield (*path, name), field
+        if name == "credentials":  # each has the keys of `credential`
+            continue
         for section in sections(field.annotation):
             yield from keys(section, (*path, name))
 
@@ -81,25 +85,35 @@ def _path(location: tuple[str | int, ...]) -> tuple[Path, str | None]:
     """Return the path that a person knows, and the `type` that was chosen on the way."""
     if location[-1:] == ("[key]",):
         location = location[:-1]
-    if location[:2] == ("credential", "token_endpoint") and len(location) > 2:
-        return (*location[:2], *location[3:]), str(location[2])
+    # `credential.token_endpoint`, or `credentials.NAME.token_endpoint`, and then which type of it.
+    at = {"credential": 1, "credentials": 2}.get(str(location[0]), len(location)) if location else 0
+    if location[at : at + 1] == ("token_endpoint",) and len(location) > at + 1:
+        return (*location[: at + 1], *location[at + 2 :]), str(location[at + 1])
     return location, None
 
 
 def _missing(path: Path) -> str:
-    return f"required, such as {_EXAMPLES[tuple(str(part) for part in path)]}"
+    return f"required, such as {_EXAMPLES[_known(path)]}"
+
+
+def _known(path: Path) -> tuple[str, ...]:
+    """Return the path under which the reference has a key: no places in lists, no names of credentials."""
+    if path[:1] == ("credentials",) and len(path) > 2:
+        path = ("credential", *path[2:])
+    return tuple(part for part in path if isinstance(part, str))
 
 
 def _unknown(path: Path, tag: str | None) -> str:
     """Say which key was meant: one beside it, one of the same name elsewhere, or name those that there are."""
     import difflib
 
-    parent, name = tuple(str(part) for part in path[:-1]), str(path[-1])[:64]
+    *above, name = _known(path)
+    parent, name = tuple(above), name[:64]
     everywhere = list(keys())
     here = [
         other[-1]
         for other, field in everywhere
-        if other[:-1] == parent and (tag is None or len(path) > 3 or _of(tag, other[-1]))
+        if other[:-1] == parent and (tag is None or len(parent) > 2 or _of(tag, other[-1]))
     ]
     elsewhere = dict.fromkeys(".".join(other) for other, _ in everywhere if other[-1] == name)
     if ".".join((*parent, name)) in elsewhere:

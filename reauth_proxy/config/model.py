@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from reauth_proxy.config.access import Access, checked_listen
-from reauth_proxy.config.address import Listen, Url, is_loopback, is_wildcard
+from reauth_proxy.config.address import Listen, Url
 from reauth_proxy.config.credential import Credential, Section
 from reauth_proxy.config.kinds import (
     AnyPath,
@@ -27,6 +27,8 @@ from reauth_proxy.config.kinds import (
     Switch,
     UpstreamUrl,
 )
+from reauth_proxy.config.problems import listed
+from reauth_proxy.config.routes import NewName, Route, elsewhere, names_of, one_of
 from reauth_proxy.config.secrecy import FieldValues, PrivateFile
 from reauth_proxy.session.tokens import Secret
 
@@ -233,10 +235,18 @@ class Config(Section):
         description="Where clients connect: host:port, [::1]:8080 or unix:/path.",
         json_schema_extra={"default": "127.0.0.1:8080"},
     )
-    upstream: UpstreamUrl = Field(
-        description="The API, with an optional path in front of every request's; or unix:/path."
+    credentials: dict[NewName, Credential] | None = Field(
+        None, description="Several credentials by name, each with the keys of `credential`; routes say which they use."
     )
-    credential: Credential = Field(description="What signs requests in.")
+    credential: Credential | None = Field(
+        None, validate_default=True, description="What signs requests in; short for one in `credentials`, `default`."
+    )
+    routes: tuple[Route, ...] | None = Field(None, description="Several upstreams, by the path of requests.")
+    upstream: UpstreamUrl | None = Field(
+        None,
+        validate_default=True,
+        description="The API, with an optional path in front of every request's; or unix:/path. Short for one route.",
+    )
     secrets: Secrets = _section(Secrets, "How files that hold secrets are kept.")
     store: Store = _section(Store, "Where the session survives a restart.")
     refresh: Refresh = _section(Refresh, "When access tokens are renewed, and who waits how long.")
@@ -260,20 +270,52 @@ class Config(Section):
         checked_listen(listen.remote, info.data.get("access"))
         return listen
 
+    @field_validator("credential")
+    @classmethod
+    def _one_kind_of_credential(cls, credential: Any, info: ValidationInfo) -> Any:
+        return one_of(credential, "credential", "credentials", info)
+
+    @field_validator("routes")
+    @classmethod
+    def _that_lead_somewhere(cls, routes: tuple[Route, ...] | None, info: ValidationInfo) -> tuple[Route, ...] | None:
+        seen: set[str] = set()
+        for route in routes or ():
+            if route.path.rstrip("/") in seen:
+                raise ValueError(f"there are two routes for {route.path}; remove one")
+            seen.add(route.path.rstrip("/"))
+            elsewhere(route.upstream, info)
+        names = names_of(info)
+        if names is not None:
+            for route in routes or ():
+                if route.credential != "none" and route.credential not in names:
+                    raise ValueError(
+                        f"the route {route.path} needs a credential called `{route.credential}`; there is"
+                        f" {listed(sorted(names))}, or `none`"
+                    )
+        return routes
+
     @field_validator("upstream")
     @classmethod
-    def _not_itself(cls, upstream: Url, info: ValidationInfo) -> Url:
-        listen = info.data.get("listen")
-        if listen is not None and _same_place(listen, upstream):
-            raise ValueError("this is where the proxy itself listens: requests would go round in circles")
+    def _one_kind_of_route(cls, upstream: Url | None, info: ValidationInfo) -> Url | None:
+        one_of(upstream, "upstream", "routes", info)
+        if upstream is not None:
+            elsewhere(upstream, info)
+            names = names_of(info)
+            if names is not None and "default" not in names:
+                raise ValueError(
+                    "this needs a credential called `default`; or write `routes`, which say which they use"
+                )
         return upstream
 
+    @property
+    def each_credential(self) -> dict[str, Credential]:
+        """The credentials by name."""
+        return self.credentials or ({} if self.credential is None else {"default": self.credential})
 
-def _same_place(listen: Listen, upstream: Url) -> bool:
-    """Tell whether an upstream is certainly the proxy itself."""
-    if listen.path is not None or upstream.socket is not None:
-        return listen.path == upstream.socket
-    same_host = upstream.host == listen.host or (
-        is_loopback(upstream.host) and ("localhost" in (upstream.host, listen.host) or is_wildcard(listen.host))
-    )
-    return same_host and upstream.port == listen.port and listen.port != 0
+    @property
+    def each_route(self) -> tuple[Route, ...]:
+        """The routes."""
+        if self.routes:
+            return self.routes
+        assert self.upstream is not None, "one of the two is required"
+        return (Route(path="/", upstream=self.upstream, strip_path=False, credential="default"),)

@@ -101,7 +101,8 @@ class Forwarder:
 
     def follow(self, plan: Plan, access: AccessLog) -> None:
         """Go by another plan from now on, and write to another log; requests under way go on by the one they had."""
-        self.plan.route.pool.retire()
+        for route in self.plan.routes:
+            route.pool.retire()
         self.plan = plan
         self.spool.keeping = plan.keeping
         self._access = access
@@ -112,7 +113,8 @@ class Forwarder:
 
     def close(self) -> None:
         """Close every connection to the upstream."""
-        self.plan.route.pool.close()
+        for route in self.plan.routes:
+            route.pool.close()
         self.spool.close()
 
     async def forward(self, request: web.BaseRequest, trip: Trip) -> Sent:
@@ -130,13 +132,14 @@ class Forwarder:
         if client.hops == 0:
             return self._answer(request, trip, client, answers.end_of_the_road)
         content = trip.content = await self._capture(request, client, plan)
-        session = plan.route.session
+        route = trip.route
+        session = route.session
         token = session.usable()
         if token is None:  # none, an expired one, or one to be renewed: this may park
             token = await self._parked(trip, session.token(fresh=self._late(content)), waits=session.waits)
         response = await self._send(request, trip, client, token)
         lines: list[bytes] = []
-        if plan.route.rejects(response):
+        if route.rejects(response):
             response, lines = await self._replace(request, trip, client, response)
         else:
             trip.outcome = "forwarded"
@@ -148,14 +151,15 @@ class Forwarder:
             return await self._tunnel(request, trip, response, lines)
         keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
         trip.size, keep_alive = await relay(request, response, lines, keep_alive=keep_alive)
-        plan.route.finished(response)
+        route.finished(response)
         return OPEN if keep_alive else CLOSED
 
     def _admit(self, request: web.BaseRequest, trip: Trip, client: ClientRequest) -> Sent | None:
-        """Ask the guard; return the answer to a preflight, and None for what may go on.
+        """Ask the guard, and choose the route; return the answer to a preflight, and None for what may go on.
 
         Raises:
             HostDenied, OriginDenied, ClientDenied, PathDenied: it may not.
+            NoRoute: there is none.
         """
         guard = trip.plan.guard
         page = trip.page = guard.page(client.host, client.marks)
@@ -166,6 +170,8 @@ class Forwarder:
             guard.client(client.credentials)
         if guard.paths is not None:
             guard.path(client.method, client.target)
+        trip.route = trip.plan.routes.match(client.target)
+        client.target = trip.route.forwarded(client.target)
         return None
 
     def _answer(
@@ -231,7 +237,7 @@ class Forwarder:
         self, request: web.BaseRequest, trip: Trip, client: ClientRequest, token: AccessToken | None
     ) -> Response:
         """Send a request once, and return the head of what comes back."""
-        route = trip.plan.route
+        route = trip.route
         content = trip.content
         trip.generation = 0 if token is None else token.generation
         request_id = trip.id.encode()
@@ -260,7 +266,7 @@ class Forwarder:
         Returns:
             The answer to pass on, and field lines to add to it.
         """
-        route = trip.plan.route
+        route = trip.route
         try:
             if trip.upload is not None:
                 await trip.upload.stop()
@@ -293,7 +299,7 @@ class Forwarder:
         if front.transport is None or connection.transport is None:
             connection.close()
             raise ClientGone("one side left before there was a tunnel")
-        tunnel = Tunnel(front, connection, trip.plan.route)
+        tunnel = Tunnel(front, connection, trip.route)
         try:
             write(request, SWITCHING + section(lines))
             await self.tunnels.run(tunnel)

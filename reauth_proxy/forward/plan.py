@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from reauth_proxy.forward.fields import RequestRules, ResponseRules
 from reauth_proxy.forward.limits import Limits
-from reauth_proxy.forward.route import Route
+from reauth_proxy.forward.routes import Routes
 from reauth_proxy.forward.spool import Keeping
 from reauth_proxy.guard.guard import Guard
 
@@ -16,14 +16,14 @@ class Plan:
     """Settings for requests that start from now on.
 
     Attributes:
-        route: where requests go.
+        routes: where requests go.
         request_rules, response_rules: what becomes of their fields.
         limits: on clients.
         guard: who may call, and what.
         keeping: how much content is kept for a replay.
     """
 
-    route: Route
+    routes: Routes
     request_rules: RequestRules
     response_rules: ResponseRules
     limits: Limits = field(default_factory=Limits)

@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from reauth_proxy.errors import PathDenied
 from reauth_proxy.forward.fields import challenges
+from reauth_proxy.guard.endpoints import Sealed
+from reauth_proxy.session.anonymous import Anonymous
 from reauth_proxy.session.challenge import rejects
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.tokens import AccessToken
@@ -62,16 +65,24 @@ class Route:
         authority: the Host field's value.
         statuses: upstream answers that mean that the token was rejected.
         response_timeout: seconds until the upstream's header section must have arrived.
+        name: for logs and metrics; its path.
+        prefix: of the targets that go here, without a slash at its end; b"" is all of them.
+        strip: the prefix is not part of what is sent.
+        sealed: what no client may ask for here: token endpoints.
         expect_timeout: seconds that content waits for the upstream's 100 Continue (RFC 9110 section 10.1.1).
     """
 
     pool: Pool
-    session: Session
+    session: Session | Anonymous
     base: bytes
     authority: bytes
     statuses: frozenset[int]
     response_timeout: float
     expect_timeout: float = 1.0
+    name: str = "/"
+    prefix: bytes = b""
+    strip: bool = False
+    sealed: Sealed | None = None
     #: What never changes in a request's head.
     constant: bytes = field(init=False)
     #: The Authorization line of the newest token; identity is cheaper to compare than a hash.
@@ -79,6 +90,20 @@ class Route:
 
     def __post_init__(self) -> None:
         self.constant = b" HTTP/1.1\r\nHost: " + self.authority + b"\r\n"
+
+    def forwarded(self, target: bytes) -> bytes:
+        """Return what of a target in origin-form is sent, behind :attr:`base`.
+
+        Raises:
+            PathDenied: it leads to a token endpoint.
+        """
+        if self.strip:
+            target = target[len(self.prefix) :]
+            if target[:1] != b"/":
+                target = b"/" + target
+        if self.sealed is not None and self.sealed.refuses(target):
+            raise PathDenied("This leads to the token endpoint, which only the proxy calls: its answers hold tokens.")
+        return target
 
     def authorization(self, token: AccessToken) -> bytes:
         """Return the Authorization field line that brings `token` (RFC 6750 section 2.1)."""

@@ -10,6 +10,7 @@ from aiohttp import web
 from reauth_proxy.forward.content import EMPTY, Content
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.relay import ClientGone, interim_head, write
+from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.upstream.message import Fields
 
@@ -57,11 +58,15 @@ class Trip:
         "page",
         "path",
         "plan",
+        "route",
         "size",
         "started",
         "status",
         "upload",
     )
+
+    #: Set once the guard has let the request in.
+    route: Route
 
     def __init__(self, request: web.BaseRequest, plan: Plan, started: float) -> None:
         self.plan = plan

@@ -13,7 +13,6 @@ from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from reauth_proxy.errors import PathDenied
-from reauth_proxy.guard.endpoints import Sealed
 
 T = TypeVar("T")
 
@@ -29,7 +28,6 @@ _REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 512
 
 _DENIED: Final = "This path is not allowed; `access.allow` and `access.deny` say which are."
-_SEALED: Final = "This leads to the token endpoint, which only the proxy calls: its answers hold tokens."
 _SEVERAL: Final = "This path can be read in more than one way, and there are rules for paths (`access.allow`, `.deny`)."
 
 
@@ -117,7 +115,6 @@ class PathRules:
     """The rules of a configuration: what is denied is refused, and so is what is not allowed where anything is.
 
     Args:
-        sealed: what leads to token endpoints, which no client may call, rules or not.
         allow: rules such as ``GET /api/**``; none allows all.
         deny: likewise. They hold in any case of letters, and with or without a slash at the end: some upstreams do
             not tell these apart.
@@ -126,8 +123,7 @@ class PathRules:
         ValueError: see :func:`parse`.
     """
 
-    def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = (), sealed: Sealed | None = None) -> None:
-        self._sealed = sealed
+    def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
         self._allow = [parse(text) for text in allow]
         self._deny = [parse(text.casefold()) for text in deny]
         #: Short paths that have passed; to judge one takes 10 µs.
@@ -149,10 +145,6 @@ class PathRules:
             self._passed.add((method, raw))
 
     def _judge(self, method: str, target: bytes) -> None:
-        if self._sealed is not None and self._sealed.refuses(target):
-            raise PathDenied(_SEALED)
-        if not (self._allow or self._deny):
-            return
         path = one_reading(target)
         if path is None:
             raise PathDenied(_SEVERAL)

@@ -80,7 +80,6 @@ headers:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("routes: []", "3: routes: unknown key; expected access, credential,"),
         ("capture: []", "3: capture: unknown key; expected access, credential,"),
         ("control: null", "3: control: unknown key; expected access, credential,"),
         ("timeouts: {conect: 5s}", "3: timeouts.conect: unknown key; did you mean `connect`?"),

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from reauth_proxy.assemble import affordable
 from reauth_proxy.config.address import Listen, parse_url
 from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
 from reauth_proxy.config.kinds import mentions
 from reauth_proxy.config.model import Config
+from reauth_proxy.planning import affordable
 from reauth_proxy.session.tokens import Secret
 from tests.config.reading import CREDENTIAL, LEAST, UPSTREAM, endpoint, problems, read
 from tests.fakes.files import write_secret

@@ -111,7 +111,9 @@ async def running_daemon(
             yield daemon
         finally:
             plan = daemon._forwarder.plan
-            shown = repr([daemon, daemon.session, plan, plan.route.pool, daemon._forwarder, built])
+            shown = repr(
+                [daemon, daemon.session, plan, [route.pool for route in plan.routes], daemon._forwarder, built]
+            )
             await daemon.stop()
             assert daemon.session.parked == 0
     finally:

@@ -14,6 +14,7 @@ from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.listener import FrontServer
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route
+from reauth_proxy.forward.routes import Routes
 from reauth_proxy.forward.spool import Keeping
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.guard.guard import Guard
@@ -125,7 +126,7 @@ async def bench(
         route = Route(pool, session, b"/base", b"api.example", frozenset({401}), response_timeout, expect_timeout)  # type: ignore[arg-type]
         numbers = iter(range(1, 1_000_000))
         plan = Plan(
-            route,
+            Routes([route]),
             RequestRules(FieldChanges()),
             ResponseRules(FieldChanges()),
             limits or Limits(),

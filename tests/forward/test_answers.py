@@ -41,6 +41,7 @@ REFUSALS = [
     (errors.OriginDenied, 403, "origin_denied"),
     (errors.PathDenied, 403, "path_denied"),
     (errors.HostDenied, 421, "host_denied"),
+    (errors.NoRoute, 404, "no_route"),
     (errors.MethodNotSupported, 405, "method_not_supported"),
     (errors.RequestTimeout, 408, "request_timeout"),
     (errors.ContentTooLarge, 413, "content_too_large"),

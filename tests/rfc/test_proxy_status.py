@@ -280,6 +280,13 @@ CASES: dict[str, Case] = {
     "path with a rule": Case(
         403, "path_denied", DENIED, is_denied("GET /ECHO HTTP/1.1"), {"access": {"deny": ["* /**"]}}
     ),
+    "no route": Case(
+        404,
+        "no_route",
+        CLIENT,
+        is_denied("GET /ECHO HTTP/1.1"),
+        {"upstream": None, "routes": [{"path": "/only", "upstream": "http://127.0.0.1:1"}]},
+    ),
     "other host": Case(421, "host_denied", DENIED, is_denied("GET / HTTP/1.1", host="ECHO.example")),
     "token endpoint down": Case(
         401, "logged_out", DENIED, asks_with_the_token_endpoint_down, {"refresh": {"retry_for": 0}}

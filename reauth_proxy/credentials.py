@@ -1,0 +1,165 @@
+"""The credentials of a configuration: for each a session, with its store and its token endpoint; made, changed, ended.
+
+Each has an engine of its own: one that is slow or signed out leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reauth_proxy import assemble
+from reauth_proxy.session.refresher import Session
+
+if TYPE_CHECKING:
+    from reauth_proxy.config.model import Config
+    from reauth_proxy.session.protocols import Store, TokenEndpoint
+
+
+@dataclass(slots=True)
+class _Held:
+    """What belongs to one credential."""
+
+    session: Session
+    endpoint: TokenEndpoint
+    store: Store
+
+    async def close(self) -> None:
+        """End the session; a refresh in flight is awaited and stored."""
+        try:
+            await self.session.close()
+        finally:
+            await self.endpoint.close()
+            await self.store.close()
+
+
+def _hold(config: Config, name: str, tls: ssl.SSLContext) -> _Held:
+    """Make what a credential needs; nothing is read or started. Raises ConfigError."""
+    endpoint = assemble.token_endpoint(config, name, tls)
+    store = assemble.store(config, name)
+    configured = config.each_credential[name].refresh_token
+    session = Session(name, endpoint, store, assemble.refresh_policy(config), configured=configured)
+    return _Held(session, endpoint, store)
+
+
+@dataclass(slots=True)
+class Change:
+    """What another configuration makes of the credentials, prepared so that nothing can fail afterwards.
+
+    Attributes:
+        config: the other configuration.
+        endpoints: for the credentials that stay.
+        new: those that come, started.
+        gone: the names of those that go; filled when they are taken out.
+    """
+
+    config: Config
+    endpoints: dict[str, TokenEndpoint]
+    new: dict[str, _Held]
+    gone: list[_Held]
+
+    async def undo(self) -> None:
+        """End what was prepared; nothing has changed."""
+        for endpoint in self.endpoints.values():
+            await endpoint.close()
+        for held in self.new.values():
+            await held.close()
+
+
+class Credentials:
+    """The sessions by the names of their credentials.
+
+    Raises:
+        ConfigError: a token endpoint cannot be made of the configuration.
+    """
+
+    def __init__(self, config: Config, tls: ssl.SSLContext) -> None:
+        self._held = {name: _hold(config, name, tls) for name in config.each_credential}
+        #: Strong references: what ends an endpoint that is used no more.
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Credentials {list(self.sessions.values())!r}>"
+
+    @property
+    def sessions(self) -> dict[str, Session]:
+        """The sessions by name."""
+        return {name: held.session for name, held in self._held.items()}
+
+    async def start(self) -> None:
+        """Read the stores, and begin to renew. Raises StoreError."""
+        for held in self._held.values():
+            await held.session.start()
+
+    async def prepare(self, config: Config, tls: ssl.SSLContext) -> Change:
+        """Make ready for another configuration.
+
+        Raises:
+            ConfigError, StoreError: it cannot be used, and nothing has changed.
+        """
+        change = Change(config, {}, {}, [])
+        try:
+            for name in config.each_credential:
+                if name in self._held:
+                    change.endpoints[name] = assemble.token_endpoint(config, name, tls)
+                else:
+                    change.new[name] = held = _hold(config, name, tls)
+                    await held.session.start()
+        except BaseException:
+            await change.undo()
+            raise
+        return change
+
+    def take(self, change: Change) -> None:
+        """Put a change in force. Sessions that go live on until :meth:`leave`, for requests that use them."""
+        policy = assemble.refresh_policy(change.config)
+        for name, endpoint in change.endpoints.items():
+            held = self._held[name]
+            self._say_goodbye(held.endpoint, held.session.adjust(policy, endpoint))
+            held.endpoint = endpoint
+        names = change.config.each_credential
+        change.gone += [held for name, held in self._held.items() if name not in names]
+        self._held = {name: change.new.get(name) or self._held[name] for name in names}
+
+    async def leave(self, change: Change) -> None:
+        """End the sessions of credentials that are gone; what is stored of them stays."""
+        for held in change.gone:
+            await held.close()
+
+    async def offer(self, old: Config, new: Config) -> bool:
+        """Take over refresh tokens that the configuration has and had not; return whether a session has a new one."""
+        resumed = False
+        for name, credential in new.each_credential.items():
+            before = old.each_credential.get(name)
+            token = credential.refresh_token
+            if token is not None and before is not None and token != before.refresh_token:
+                resumed = await self._held[name].session.offer(token, configured=True) or resumed
+        return resumed
+
+    def _say_goodbye(self, endpoint: TokenEndpoint, calls: Sequence[asyncio.Task[Any]]) -> None:
+        """Close an endpoint once the calls that it makes have ended."""
+
+        async def farewell() -> None:
+            if calls:
+                await asyncio.wait(calls)
+            await endpoint.close()
+
+        task = asyncio.create_task(farewell(), name="close token endpoint")
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
+    async def close(self) -> None:
+        """End the sessions: parked requests are told at once, refreshes in flight are awaited and stored."""
+        await asyncio.gather(*(held.session.close() for held in self._held.values()))
+
+    async def finish(self) -> None:
+        """Release what endpoints and stores hold, once nothing is forwarded any more."""
+        for held in self._held.values():
+            await held.endpoint.close()
+        if self._farewells:
+            await asyncio.wait(self._farewells)
+        for held in self._held.values():
+            await held.store.close()

@@ -1,0 +1,153 @@
+"""What a Config says about forwarding, as the plain settings that its rooms take. Lists no defaults of its own."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from reauth_proxy.config.address import Url, is_wildcard
+from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
+from reauth_proxy.forward.limits import Limits
+from reauth_proxy.forward.plan import Plan
+from reauth_proxy.forward.route import Route, base_path
+from reauth_proxy.forward.routes import Routes
+from reauth_proxy.forward.spool import Keeping
+from reauth_proxy.guard.endpoints import Sealed
+from reauth_proxy.guard.guard import Guard
+from reauth_proxy.guard.hosts import Hosts, in_brackets
+from reauth_proxy.guard.origins import Origins
+from reauth_proxy.guard.paths import PathRules
+from reauth_proxy.session.anonymous import Anonymous
+from reauth_proxy.upstream.dial import Origin
+from reauth_proxy.upstream.pool import Pool, PoolLimits
+
+if TYPE_CHECKING:
+    from reauth_proxy.config.model import Config, RequestHeaders, ResponseHeaders
+    from reauth_proxy.session.refresher import Session
+    from reauth_proxy.session.tokens import Secret
+
+
+#: Files that are open besides connections: the log, the store, listeners, the event loop, what libraries open.
+_OTHER_FILES: Final = 64
+
+
+def files(config: Config) -> int:
+    """Return how many files may be open at once; a fifth more clients than may be are told that there are too many."""
+    limits = config.limits
+    return int(limits.connections * 1.2) + limits.upstream_connections + config.replay.files + _OTHER_FILES
+
+
+def affordable(config: Config, allowed: int) -> Config:
+    """Return a configuration with no more connections than there may be open files.
+
+    Args:
+        allowed: how many the system allows.
+    """
+    if files(config) <= allowed:
+        return config
+    limits = config.limits
+    left = allowed - _OTHER_FILES - config.replay.files
+    share = max(8, int(left * 0.45))  # the rest is for connections that are told that there are too many
+    lowered = {
+        "connections": min(limits.connections, share),
+        "upstream_connections": min(limits.upstream_connections, share),
+    }
+    return config.model_copy(update={"limits": limits.model_copy(update=lowered)})
+
+
+def plan(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext) -> Plan:
+    """Return what the forwarder goes by; needs a running event loop."""
+    return Plan(
+        routes(config, sessions, tls),
+        RequestRules(field_changes(config.headers.request)),
+        ResponseRules(field_changes(config.headers.response)),
+        limits(config),
+        guard(config),
+        Keeping(
+            min(config.replay.memory, config.replay.limit),
+            config.replay.limit,
+            config.replay.total,
+            config.replay.files,
+            config.replay.directory,
+        ),
+    )
+
+
+def guard(config: Config) -> Guard:
+    """Return who may call, and what."""
+    access, listen = config.access, config.listen
+    hosts = list(access.hosts)
+    if listen.path is None and not is_wildcard(listen.host):
+        hosts.append(in_brackets(listen.host))
+    rules = PathRules(access.allow, access.deny) if access.allow or access.deny else None
+    return Guard(Hosts(hosts), Origins(access.origins), access.client_token, rules)
+
+
+def limits(config: Config) -> Limits:
+    """Return the bounds on clients."""
+    chosen = config.limits
+    return Limits(
+        header_bytes=chosen.header_bytes,
+        header_fields=chosen.header_fields,
+        content=chosen.content,
+        content_rate=chosen.content_rate,
+        connections=chosen.connections,
+        header_timeout=chosen.header_timeout,
+        idle_timeout=chosen.idle_timeout,
+        write_timeout=config.timeouts.write,
+    )
+
+
+def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext) -> Routes:
+    """Return the routes to the upstreams; those to one upstream share its connections."""
+    timeouts = config.timeouts
+    endpoints = [str(c.token_endpoint.url) for c in config.each_credential.values() if c.token_endpoint.url is not None]
+    pools: dict[tuple[str, str, int, str | None], Pool] = {}
+    found = []
+    for settings in config.each_route:
+        upstream = settings.upstream
+        where = (upstream.scheme, upstream.host, upstream.port, upstream.socket)
+        if where not in pools:
+            pools[where] = _pool(config, upstream, tls)
+        sealed = Sealed(str(upstream), endpoints)
+        found.append(
+            Route(
+                pools[where],
+                Anonymous() if settings.credential == "none" else sessions[settings.credential],
+                base=base_path(upstream.path),
+                authority=upstream.authority.encode(),
+                statuses=frozenset() if settings.credential == "none" else frozenset(config.refresh.statuses),
+                response_timeout=timeouts.response,
+                expect_timeout=timeouts.expect,
+                name=settings.path,
+                prefix=settings.path.rstrip("/").encode(),
+                strip=settings.strip_path,
+                sealed=sealed if sealed.paths else None,
+            )
+        )
+    return Routes(found)
+
+
+def _pool(config: Config, upstream: Url, tls: ssl.SSLContext) -> Pool:
+    limits, timeouts = config.limits, config.timeouts
+    origin = Origin(upstream.host, upstream.port, tls if upstream.scheme == "https" else None, upstream.socket)
+    bounds = PoolLimits(
+        connections=limits.upstream_connections,
+        queue=limits.upstream_queue,
+        connect_timeout=timeouts.connect,
+        wait_timeout=timeouts.response,
+        write_timeout=timeouts.write,
+        keepalive=timeouts.keepalive,
+    )
+    return Pool(origin, bounds)
+
+
+def field_changes(changes: RequestHeaders | ResponseHeaders) -> FieldChanges:
+    """Return what the configuration does to fields."""
+    default: dict[str, Secret] = getattr(changes, "default", {})
+    return FieldChanges(_revealed(changes.set), _revealed(default), tuple(changes.remove))
+
+
+def _revealed(values: dict[str, Secret]) -> dict[str, str]:
+    return {name: value.reveal() for name, value in values.items()}
