@@ -19,6 +19,10 @@ class Anonymous:
         """Return None: send without Authorization."""
         return None
 
+    def parks(self, sent_generation: int) -> bool:
+        """Return False."""
+        return False
+
     async def token(self, *, fresh: bool = False) -> AccessToken | None:
         """Return None, without waiting."""
         return None
