@@ -102,7 +102,8 @@ def limits(config: Config) -> Limits:
 def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext) -> Routes:
     """Return the routes to the upstreams; those to one upstream share its connections."""
     timeouts = config.timeouts
-    endpoints = [str(c.token_endpoint.url) for c in config.each_credential.values() if c.token_endpoint.url is not None]
+    urls = [credential.token_endpoint.url for credential in config.each_credential.values()]
+    endpoints = [] if config.access.allow_token_endpoint else [str(url) for url in urls if url is not None]
     pools: dict[tuple[str, str, int, str | None], Pool] = {}
     found = []
     for settings in config.each_route:

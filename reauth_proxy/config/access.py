@@ -91,6 +91,10 @@ class Access(Section):
         (), description='What may be called, such as "GET /api/**"; empty allows all; else 403.'
     )
     deny: tuple[PathRule, ...] = Field((), description="What may not be called, even where `allow` has it; 403.")
+    allow_token_endpoint: Switch = Field(
+        False,
+        description="Let clients call the path of a token endpoint on the upstream, as where an API has only one path.",
+    )
     allow_remote: Switch = Field(
         False, description="Allow `listen` to be reached from other machines without a client token."
     )

@@ -50,6 +50,7 @@ def value(config: Config, key: str) -> Any:
         ("access.client_token", None),
         ("access.allow", ()),
         ("access.deny", ()),
+        ("access.allow_token_endpoint", False),
         ("access.allow_remote", False),
         ("store.type", "file"),
         ("store.path", None),

@@ -294,6 +294,17 @@ async def test_nobody_can_call_the_token_endpoint_through_the_proxy(
     assert upstream.count == before == 0
 
 
+async def test_an_api_with_one_path_for_everything_can_be_let_through(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    endpoint = {"url": f"{upstream.url}/graphql", "client_id": "web", "client_auth": "none"}
+    credential = {"refresh_token": None, "token_endpoint": endpoint}
+    access = {"allow_token_endpoint": True}
+    async with running_daemon(authorization, upstream, credential=credential, access=access) as daemon:
+        await fetch(daemon.url, "/graphql", method="POST", content=b"{}")
+    assert [received.target for received in upstream.requests] == ["/graphql"]
+
+
 @needs_another_user
 async def test_another_user_of_this_machine_gets_nothing_from_the_unix_socket_whatever_its_mode(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream
