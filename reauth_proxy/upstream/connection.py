@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -60,6 +61,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         "_head_size",
         "_loop",
         "_on_lost",
+        "_orderly",
         "_receiving",
         "_timer",
         "_touched",
@@ -94,6 +96,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self.exchanges = 0
         self.idle_since = 0.0
         self._receiving = False
+        self._orderly = False  # the upstream said that it would send no more
         self._reset(expect_none=False, switch=False, interim=None)
 
     def _reset(self, *, expect_none: bool, switch: bool, interim: Interim | None) -> None:
@@ -301,11 +304,17 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
                 self.transport.pause_reading()
         self._wake()
 
+    def eof_received(self) -> None:
+        """Note an end that is no cut: under TLS one with a close_notify (RFC 9112 section 9.8)."""
+        assert self.transport is not None
+        tls = self.transport.get_extra_info("ssl_object")
+        self._orderly = tls is None or _was_notified(tls)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self.transport = None
         if self._receiving and not self.complete and self._error is None:
-            if self._until_close and exc is None:
+            if self._until_close and exc is None and self._orderly:
                 self.complete = True  # RFC 9112 section 6.3 rule 8: ends with the connection
             else:
                 self._error = self._broken()
@@ -316,3 +325,11 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     def __repr__(self) -> str:
         state = "closed" if self.closed else "receiving" if self._receiving and not self.complete else "idle"
         return f"<Connection {state} exchanges={self.exchanges} status={self.status}>"
+
+
+def _was_notified(tls: ssl.SSLObject) -> bool:
+    """Tell whether a peer ended its side with a close_notify; asyncio, unlike uvloop, asks nobody."""
+    try:
+        return not tls.read(1)
+    except ssl.SSLError:
+        return False
