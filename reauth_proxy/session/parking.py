@@ -51,9 +51,12 @@ class ParkingLot(Generic[T]):
         return f"<ParkingLot {len(self._waiting)} waiting, {len(self._leaving)} leaving, limit {self._limit}>"
 
     def adjust(self, limit: int, patience: float) -> None:
-        """Put other bounds in force, for those who come from now on."""
+        """Put other bounds in force; nobody who is parked waits longer than those who come from now on."""
         self._limit = limit
         self._patience = patience
+        latest = asyncio.get_running_loop().time() + patience
+        self._waiting = {future: min(deadline, latest) for future, deadline in self._waiting.items()}
+        self._arm()
 
     async def park(self) -> T:
         """Wait for the next release and return its verdict. Raises Full at once, TimeoutError after the patience."""
@@ -64,7 +67,7 @@ class ParkingLot(Generic[T]):
         deadline = loop.time() + self._patience
         self._waiting[future] = deadline
         if self._timer is None:
-            self._timer = loop.call_at(deadline, self._expire)
+            self._arm()
         self._count += 1
         try:
             verdict = await future
@@ -83,17 +86,26 @@ class ParkingLot(Generic[T]):
             self._timer = None
         self._let_go(waiting, verdict)
 
+    def _arm(self) -> None:
+        """Let the timer guard the oldest."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        oldest = next(iter(self._waiting.values()), None)
+        if oldest is not None:
+            self._timer = asyncio.get_running_loop().call_at(oldest, self._expire)
+
     def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
+        now = asyncio.get_running_loop().time()
         self._timer = None
         expired = []
         for future, deadline in self._waiting.items():
-            if deadline > loop.time():
-                self._timer = loop.call_at(deadline, self._expire)
+            if deadline > now:
                 break
             expired.append(future)
         for future in expired:
             del self._waiting[future]
+        self._arm()
         self._let_go(expired, None)
 
     def _let_go(self, futures: Iterable[asyncio.Future[T | None]], verdict: T | None) -> None:

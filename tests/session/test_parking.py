@@ -83,6 +83,31 @@ async def test_patience_ends_for_each_at_its_own_time_with_one_timer() -> None:
 
 
 @virtual
+@pytest.mark.parametrize("leaves", [True, False], ids=["the oldest leaves", "the oldest stays"])
+@pytest.mark.parametrize(("patience", "first", "second"), [(5, 15, 15), (60, 30, 70)])
+async def test_another_patience_holds_for_newcomers_and_nobody_waits_longer_than_they(
+    patience: float, first: float, second: float, leaves: bool
+) -> None:
+    lot: ParkingLot[str] = ParkingLot(100, 30)
+    loop = asyncio.get_running_loop()
+    ended: dict[str, float] = {}
+
+    async def wait(name: str) -> None:
+        with pytest.raises(TimeoutError):
+            await lot.park()
+        ended[name] = loop.time() - 1000
+
+    oldest = asyncio.create_task(wait("oldest"))
+    await asyncio.sleep(10)
+    if leaves:
+        oldest.cancel()
+        await turns(1)
+    lot.adjust(100, patience)
+    await asyncio.gather(oldest, wait("newcomer"), return_exceptions=True)
+    assert ended == ({} if leaves else {"oldest": first}) | {"newcomer": second}
+
+
+@virtual
 async def test_who_leaves_is_forgotten_at_once_and_woken_by_nobody() -> None:
     lot: ParkingLot[str] = ParkingLot(10_000, 30)
     tasks = park(lot, 5_000)
