@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -47,6 +48,8 @@ def content(refusal: Refusal) -> bytes:
     members["detail"] = refusal.detail
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
 
+
+_ACCEPT: Final = re.compile(rb"\r\n[Aa][Cc][Cc][Ee][Pp][Tt]:([^\r\n]*)")
 
 #: The page that a browser gets: no script, nothing from elsewhere.
 _PAGE: Final = """<!doctype html>
@@ -89,6 +92,12 @@ def wants_page(accept: str | None) -> bool:
         except ValueError:
             continue
     return best["text/html"] > max(best["application/json"], best["application/problem+json"])
+
+
+def asks_for_page(head: bytes) -> bool:
+    """Tell the same of a header section that no parser took; False where it is not whole."""
+    whole, end, _ = head.partition(b"\r\n\r\n")
+    return bool(end) and wants_page(b",".join(_ACCEPT.findall(whole)).decode("latin-1"))
 
 
 def fields(refusal: Refusal, *, as_page: bool = False) -> list[tuple[str, str]]:

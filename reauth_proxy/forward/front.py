@@ -64,6 +64,7 @@ class FrontConnection(Serving):
         "_incoming",
         "_mark",
         "_refused",
+        "_refused_head",
         "_stuck",
         "_wire",
         "holding",
@@ -87,6 +88,7 @@ class FrontConnection(Serving):
         self._stuck: tuple[int, float] | None = None  # how much was unsent, and since when
         self._drain_mark: tuple[int, float] | None = None  # after which request it is idle, and since when
         self._refused = False
+        self._refused_head = b""  # a header section that came whole, and was refused
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 
@@ -179,11 +181,13 @@ class FrontConnection(Serving):
             size += len(self._head)
         self._forget_head()
         if isinstance(message, _ErrInfo):
+            self._refused_head = bytes(head)
             return
         too_long = size > self.limits.header_bytes
         # The C parser takes two spaces for one, and RTSP for HTTP.
         if too_long or not _REQUEST_LINE.match(head):
             self._messages.pop()
+            self._refused_head = bytes(head)
             self._refuse(_too_long(self.limits) if too_long else BadRequest("The request line is not valid."))
             return
         self._incoming = payload
@@ -309,8 +313,10 @@ class FrontConnection(Serving):
         else:
             log.debug("request.refused", code=refusal.code, detail=refusal.detail)
         self._refused = True
+        # What is malformed may say anything; what is too long was readable.
+        as_page = isinstance(refusal, FieldsTooLarge) and answers.asks_for_page(self._refused_head)
         try:
-            write(request, answers.render(refusal, head=False, keep_alive=False))
+            write(request, answers.render(refusal, head=False, keep_alive=False, as_page=as_page))
         except ClientGone:
             return CLOSED
         return LINGERING

@@ -50,7 +50,10 @@ class Surplus(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
         refusal = TooManyConnections("There are as many connections as `limits.connections` allows.", 1.0)
-        self._transport.write(answers.render(refusal, head=data.startswith(b"HEAD "), keep_alive=False))
+        as_page = answers.asks_for_page(data)
+        self._transport.write(
+            answers.render(refusal, head=data.startswith(b"HEAD "), keep_alive=False, as_page=as_page)
+        )
         self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

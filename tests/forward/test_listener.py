@@ -464,3 +464,36 @@ async def test_a_client_that_leaves_while_its_upload_is_parked_is_noticed() -> N
         await until(lambda: run.forwarder.active == 0)
         assert run.log[0]["outcome"] == "aborted"
         assert run.forwarder.spool.used == 0
+
+
+BROWSER = b"GET / HTTP/1.1\r\nHost: h\r\nACCEPT: text/html,*/*;q=0.8\r\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "status", "page"),
+    [
+        (b"Cookie: " + b"c" * 5000 + b"\r\n\r\n", 431, True),  # one line is too long
+        ((b"X: " + b"c" * 900 + b"\r\n") * 5 + b"\r\n", 431, True),  # all are too long together
+        (b"X: y\r\n" * 10 + b"\r\n", 431, True),
+        ((b"X: " + b"c" * 900 + b"\r\n") * 5, 431, False),  # what else would have come?
+        (b"Space : x\r\n\r\n", 400, False),
+    ],
+    ids=["line", "section", "fields", "not whole", "malformed"],
+)
+async def test_a_browser_whose_header_section_was_readable_gets_a_page(rest: bytes, status: int, page: bool) -> None:
+    async with bench(limits=Limits(header_bytes=4096, header_fields=8)) as run:
+        client, _ = await run.client(BROWSER + rest)
+        answer = await head(client)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert (b"\r\nContent-Type: text/html; charset=utf-8\r\n" in answer) == page
+        assert (b"\r\nContent-Type: application/problem+json\r\n" in answer) != page
+
+
+@pytest.mark.parametrize(("accept", "page"), [(b"Accept: text/html\r\n", True), (b"Accept: */*\r\n", False)])
+async def test_a_browser_beyond_the_connections_there_may_be_gets_a_page(accept: bytes, page: bool) -> None:
+    async with bench(limits=Limits(connections=1)) as run:
+        await run.client()
+        client, _ = await run.client(b"GET / HTTP/1.1\r\nHost: h\r\n" + accept + b"\r\n")
+        answer = await head(client)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert (b"\r\nContent-Type: text/html; charset=utf-8\r\n" in answer) == page
