@@ -35,7 +35,17 @@ _OTHER_FILES: Final = 64
 def files(config: Config) -> int:
     """Return how many files may be open at once; a fifth more clients than may be are told that there are too many."""
     limits = config.limits
-    return int(limits.connections * 1.2) + limits.upstream_connections + config.replay.files + _OTHER_FILES
+    upstream = limits.upstream_connections * _upstreams(config)
+    return int(limits.connections * 1.2) + upstream + config.replay.files + _OTHER_FILES
+
+
+def _upstreams(config: Config) -> int:
+    """Return how many upstreams there are."""
+    return len({_place(route.upstream) for route in config.each_route})
+
+
+def _place(upstream: Url) -> tuple[str, str, int, str | None]:
+    return upstream.scheme, upstream.host, upstream.port, upstream.socket
 
 
 def affordable(config: Config, allowed: int) -> Config:
@@ -51,7 +61,7 @@ def affordable(config: Config, allowed: int) -> Config:
     share = max(8, int(left * 0.45))  # the rest is for connections that are told that there are too many
     lowered = {
         "connections": min(limits.connections, share),
-        "upstream_connections": min(limits.upstream_connections, share),
+        "upstream_connections": min(limits.upstream_connections, max(8, share // _upstreams(config))),
     }
     return config.model_copy(update={"limits": limits.model_copy(update=lowered)})
 
@@ -108,7 +118,7 @@ def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext)
     found = []
     for settings in config.each_route:
         upstream = settings.upstream
-        where = (upstream.scheme, upstream.host, upstream.port, upstream.socket)
+        where = _place(upstream)
         if where not in pools:
             pools[where] = _pool(config, upstream, tls)
         sealed = Sealed(str(upstream), endpoints)

@@ -101,8 +101,12 @@ class Forwarder:
 
     def follow(self, plan: Plan, access: AccessLog) -> None:
         """Go by another plan from now on, and write to another log; requests under way go on by the one they had."""
-        for route in self.plan.routes:
-            route.pool.retire()
+        before = {route.pool.place: route.pool for route in self.plan.routes}
+        for place, pool in {route.pool.place: route.pool for route in plan.routes}.items():
+            if place in before:
+                pool.succeed(before.pop(place))
+        for pool in before.values():
+            pool.retire()
         self.plan = plan
         self.spool.keeping = plan.keeping
         self._access = access

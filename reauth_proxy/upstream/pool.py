@@ -59,6 +59,14 @@ class Pool:
         self._looked_at = self._loop.time()
         self._looking: asyncio.Task[None] | None = None
         self._retired = False
+        self._elders: list[Pool] = []  # those before this one that still have connections
+        self._heir: Pool | None = None
+
+    @property
+    def place(self) -> tuple[str, int, bool, str | None]:
+        """Where its connections lead; pools before and after a reload are compared by it."""
+        origin = self._origin
+        return origin.host, origin.port, origin.tls is not None, origin.path
 
     def take(self) -> Connection | None:
         """Return a kept-alive connection at once, or None if there is none."""
@@ -92,7 +100,8 @@ class Pool:
         return await self._dial()
 
     def _may_dial(self) -> bool:
-        return self._dialling < MAX_DIALS and len(self._open) + self._dialling < self._limits.connections
+        elders = sum(len(elder._open) + elder._dialling for elder in self._elders)
+        return self._dialling < MAX_DIALS and len(self._open) + self._dialling + elders < self._limits.connections
 
     async def _wait(self) -> Connection | None:
         """Wait for a released connection, or for a turn to dial, which is counted then."""
@@ -125,6 +134,8 @@ class Pool:
         finally:
             self._dialling -= 1
             self._serve_waiting()
+            if self._heir is not None:
+                self._heir._elder_shrank(self)
         if self._retired:
             connection.retired = True
         self._arm()
@@ -213,6 +224,24 @@ class Pool:
             self._idle.remove(connection)
         if self._waiting:
             self._serve_waiting()
+        if self._heir is not None:
+            self._heir._elder_shrank(self)
+
+    def _elder_shrank(self, elder: Pool) -> None:
+        if not (elder._open or elder._dialling) and elder in self._elders:
+            self._elders.remove(elder)
+        self._serve_waiting()
+
+    def succeed(self, elder: Pool) -> None:
+        """Take another pool's place: what it and those before it still have open counts within our bound.
+
+        They may still dial, for requests that began with them and have to be sent again.
+        """
+        elder.retire()
+        self._elders = [pool for pool in (*elder._elders, elder) if pool._open or pool._dialling]
+        elder._elders = []
+        for pool in self._elders:
+            pool._heir = self
 
     def retire(self) -> None:
         """Let exchanges under way finish, and keep no connection afterwards."""

@@ -299,3 +299,28 @@ async def test_a_retired_pool_lets_exchanges_finish_and_keeps_nothing() -> None:
         pool.release(busy)
         await until(lambda: pool.open == 0)
         end[1].close()
+
+
+async def test_what_pools_before_it_have_open_counts_within_the_bound_of_the_last() -> None:
+    async with raw_peer() as peer:
+        limits = PoolLimits(connections=2)
+        first = Pool(Origin("127.0.0.1", peer.port), limits)
+        held = [await first.acquire(), await first.acquire()]
+        second = Pool(Origin("127.0.0.1", peer.port), limits)
+        second.succeed(first)
+        third = Pool(Origin("127.0.0.1", peer.port), limits)
+        third.succeed(second)
+        asking = [asyncio.create_task(third.acquire()) for _ in range(2)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (third.open, peer.count) == (0, 2)
+        held[0].close()
+        await until(lambda: third.open == 1)
+        assert [task.done() for task in asking].count(True) == 1
+        held[1].close()
+        got = await asyncio.gather(*asking)
+        assert (first.open, third.open) == (0, 2)
+        for connection in got:
+            connection.close()
+        await until(lambda: third.open == 0)
+        third.close()
