@@ -65,7 +65,7 @@ class Pool:
     @property
     def place(self) -> tuple[str, int, bool, str | None]:
         """Where its connections lead; pools before and after a reload are compared by it."""
-        origin = self._origin
+        origin = self.origin
         return origin.host, origin.port, origin.tls is not None, origin.path
 
     def take(self) -> Connection | None:
