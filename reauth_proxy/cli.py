@@ -175,6 +175,9 @@ def schema() -> None:
 
 def main() -> NoReturn:
     """Run the program: the console script, and ``python -m reauth_proxy``."""
+    if sys.platform == "win32":
+        click.echo("reauth-proxy runs on Linux and macOS; on Windows, install and run it in WSL", err=True)
+        sys.exit(FAILED)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name need not end us
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
 import sys
 from typing import Final
 
@@ -22,10 +23,6 @@ def keep_memory_private() -> None:
     process belongs to root afterwards: its user cannot read `environ`, `mem`, `fd` or `maps` there any more, while
     `status`, `stat`, `cmdline` and `task` stay readable to whoever could read them.
     """
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return
     with contextlib.suppress(ValueError, OSError):  # a sandbox may not let us; the other switch is independent
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform.startswith("linux"):

@@ -52,6 +52,14 @@ def test_without_arguments_it_shows_help_and_fails(run: Run) -> None:
     assert err.startswith("Usage: reauth-proxy")
 
 
+def test_on_windows_it_says_at_once_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(sys, "platform", "win32")
+        status, out, told = run("--version")
+    assert (status, out) == (1, "")
+    assert told == "reauth-proxy runs on Linux and macOS; on Windows, install and run it in WSL\n"
+
+
 def test_help_names_every_command_and_shows_examples(run: Run) -> None:
     for flag in ("--help", "-h"):
         status, out, _ = run(flag)

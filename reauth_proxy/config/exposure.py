@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import stat
-import sys
 from typing import Final
 
 #: Read for the group, of files that belong to root: how a secret is handed to a service's user (root:service 0640).
@@ -19,7 +18,7 @@ def openness(mode: int, owner: int) -> str | None:
     Args:
         mode, owner: st_mode and st_uid of stat(2).
     """
-    if sys.platform == "win32" or not stat.S_ISREG(mode):
+    if not stat.S_ISREG(mode):
         return None
     rights = stat.S_IRWXG | stat.S_IRWXO
     if owner == 0:

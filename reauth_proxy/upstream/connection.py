@@ -122,7 +122,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def readable(self) -> bool:
         """Tell whether the kernel has something for an idle connection: its end, or bytes that nobody asked for."""
-        if self.transport is None or not hasattr(select, "poll"):
+        if self.transport is None:
             return False
         poll = select.poll()
         poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import select
 import sys
+import termios
 from abc import abstractmethod
 
 from reauth_proxy.errors import UpstreamTimeout
-
-if sys.platform != "win32":
-    import fcntl
-    import termios
 
 
 def unsent(transport: asyncio.Transport) -> int:
@@ -21,8 +19,6 @@ def unsent(transport: asyncio.Transport) -> int:
     one.
     """
     here = transport.get_write_buffer_size()
-    if sys.platform == "win32":
-        return here
     try:
         answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
     except (OSError, ValueError, AttributeError):  # it is being closed
