@@ -214,7 +214,10 @@ async def test_it_starts_within_a_second_of_cpu_time(
 async def test_idle_it_takes_less_than_60_megabytes(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+    made = settings(authorization, upstream)
+    alone = (sys.executable, "-m", "tests.fakes.alone")
+    async with cared_for(DaemonProcess(tmp_path, made, command=alone)) as daemon:
+        await daemon.start()
         assert (await fetch(daemon.url)).status == 200
         kilobytes = status_of(daemon, "VmRSS")
     assert kilobytes < 60_000
