@@ -217,6 +217,8 @@ async def test_idle_it_takes_less_than_60_megabytes(
     made = settings(authorization, upstream)
     alone = (sys.executable, "-m", "tests.fakes.alone")
     async with cared_for(DaemonProcess(tmp_path, made, command=alone)) as daemon:
+        await daemon.start()  # writes the bytecode, as an installation does
+        await daemon.stop()
         await daemon.start()
         assert (await fetch(daemon.url)).status == 200
         kilobytes = status_of(daemon, "VmRSS")
