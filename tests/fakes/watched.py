@@ -6,7 +6,6 @@ SIGUSR1 begins to watch; when the daemon ends, it logs ``loop.watched`` with the
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import threading
@@ -15,22 +14,9 @@ from pathlib import Path
 import structlog
 
 from reauth_proxy import server
+from tests.fakes.scheduling import taken
 
 _TICK = 0.005
-
-
-def _taken() -> float:
-    """Return the seconds in which this thread could have run, and others did: programs, the kernel, other machines.
-
-    Linux counts all of it: Documentation/scheduler/sched-stats.rst, and irq, softirq and steal in proc(5). Elsewhere it
-    counts as ours.
-    """
-    try:
-        waited = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat").read_text().split()[1]
-        stolen = Path("/proc/stat").read_text().partition("\n")[0].split()[6:9]
-    except (OSError, IndexError):
-        return 0.0
-    return int(waited) / 1e9 + sum(map(int, stolen)) / os.sysconf("SC_CLK_TCK")
 
 
 class Watch:
@@ -41,12 +27,12 @@ class Watch:
         self._watching = False
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, thread = asyncio.get_running_loop(), threading.get_native_id()
         while True:
-            before, taken = loop.time(), _taken()
+            before, lost = loop.time(), taken(thread)
             await asyncio.sleep(_TICK)
             if self._watching:
-                self.longest = max(self.longest, loop.time() - before - _TICK - (_taken() - taken))
+                self.longest = max(self.longest, loop.time() - before - _TICK - (taken(thread) - lost))
 
     def begin(self) -> None:
         self._watching = True
