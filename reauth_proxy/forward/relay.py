@@ -49,20 +49,18 @@ class Sent(web.StreamResponse):
 
 
 class _Lingering(Sent):
-    """Closes our side of the connection, and reads the other for a while.
+    """Closes our side of the connection; the other is read for a while.
 
     To close a connection while bytes come would reset it, and might take the answer from the client before it could
     read it (RFC 9112 section 9.6).
     """
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Wait until the client ends its side, too: aiohttp cancels us then."""
+        """End our side."""
         await super().prepare(request)
         transport = request.transport
         if transport is not None and transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()
-            if request.content.is_eof():  # otherwise aiohttp reads the rest of the content, for as long
-                await asyncio.sleep(LINGER)
 
 
 #: The connection stays open for the next request / is closed.

@@ -8,13 +8,14 @@ What happens otherwise, and in which order, is aiohttp's (3.14, ``web_protocol.R
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
-from reauth_proxy.forward.relay import OPEN
+from reauth_proxy.forward.relay import LINGERING, OPEN
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader
@@ -82,8 +83,8 @@ class Serving(RequestHandler):
             if gone:
                 return False
             self._keepalive = bool(response.keep_alive)
-            if not payload.is_eof():
-                await self._linger(payload)
+            if response is LINGERING or not payload.is_eof():
+                await self._linger(payload, until_closed=response is LINGERING)
             payload.set_exception(_TOO_LATE)
         finally:
             request._task = None  # type: ignore[assignment]  # no cycle through a traceback
@@ -118,13 +119,18 @@ class Serving(RequestHandler):
             self._parser.message_consumed()
         return message
 
-    async def _linger(self, payload: StreamReader) -> None:
-        """Read and forget content that nobody wanted, for a while (RFC 9112 section 9.6)."""
+    async def _linger(self, payload: StreamReader, *, until_closed: bool) -> None:
+        """Read and forget what nobody wanted, for a while (RFC 9112 section 9.6).
+
+        Args:
+            until_closed: also what follows the content, until the client closes its side: we are cancelled then.
+        """
         if self._lingering_time and not self._force_close:
             try:
                 async with asyncio.timeout(self._lingering_time):
-                    while not payload.is_eof():
-                        await payload.readany()
+                    await _forget(payload)
+                    if until_closed:
+                        await self._loop.create_future()
             except TimeoutError:
                 pass
         if not payload.is_eof() and not self._force_close:
@@ -135,6 +141,12 @@ class Serving(RequestHandler):
         self._next_keepalive_close_time = close_time
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
+
+
+async def _forget(payload: StreamReader) -> None:
+    with contextlib.suppress(Exception):  # its framing may turn out to be broken, which changes nothing any more
+        while not payload.is_eof():
+            await payload.readany()
 
 
 class _TooLate(Exception):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -122,6 +124,27 @@ async def test_what_follows_a_request_that_ends_the_connection_is_not_looked_at(
     (told,) = parse(await stage.hears(LAST + HIDDEN))
     assert (told.status, told.content) == (200, b"/good/last")
     assert stage.take() == []
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b"-1\r\nx"], ids=["whole", "nonsense"])
+async def test_a_refused_client_that_goes_on_sending_is_not_reset_after_its_content_either(
+    stage: Stage, end: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    writer.write(b"POST /case HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")
+    (told,) = parse(await reader.read())
+    assert told.status == 501
+    connection = writer.get_extra_info("socket")
+    for more in (end, HIDDEN, HIDDEN):
+        writer.write(more)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+    assert not writer.is_closing()
+    writer.close()
+    await writer.wait_closed()
+    assert stage.take() == []
+    stage.calm()
 
 
 @both_ways
