@@ -66,9 +66,9 @@ class Door:
         url: where clients connect.
     """
 
-    def __init__(self, address: Listen, server: asyncio.Server) -> None:
+    def __init__(self, address: Listen, server: asyncio.Server, twin: asyncio.Server | None = None) -> None:
         self.address = address
-        self._server = server
+        self._servers = [server] if twin is None else [server, twin]
         self._made = None if address.path is None else _SocketFile(Path(address.path))
         self.url = f"unix:{address.path}"
         if address.path is None:
@@ -82,10 +82,11 @@ class Door:
         in it is accepted.
         """
         with contextlib.suppress(OSError):
-            for listening in self._server.sockets:
+            for listening in [listening for server in self._servers for listening in server.sockets]:
                 _refuse_newcomers(listening.fileno())
         await asyncio.sleep(LAST_CALL)
-        self._server.close()
+        for server in self._servers:
+            server.close()
         if self._made is not None:
             await asyncio.to_thread(self._made.remove)
 
@@ -120,18 +121,49 @@ def _private_socket(path: str) -> socket.socket:
 
 
 async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol]) -> Door:
-    """Listen at an address; a Unix socket has mode 0600.
+    """Listen at an address: `localhost` is 127.0.0.1 and [::1], a Unix socket has mode 0600.
 
     Raises:
         StartError: the address cannot be listened on.
     """
     loop = asyncio.get_running_loop()
+    twin: asyncio.Server | None = None
     try:
-        if address.path is None:
+        if address.host == "localhost":
+            server = await loop.create_server(factory, "127.0.0.1", address.port, backlog=BACKLOG)
+            try:
+                twin = await _on_ipv6(factory, server.sockets[0].getsockname()[1])
+            except BaseException:
+                server.close()
+                raise
+        elif address.path is None:
             server = await loop.create_server(factory, address.host, address.port, backlog=BACKLOG)
         else:
             server = await loop.create_unix_server(factory, sock=_private_socket(address.path), backlog=BACKLOG)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise StartError(f"cannot listen on {address}: {why}; set `listen` to an address that is free") from error
-    return Door(address, server)
+    return Door(address, server, twin)
+
+
+async def _on_ipv6(factory: Callable[[], asyncio.BaseProtocol], port: int) -> asyncio.Server | None:
+    """Listen on [::1], too; None where there is no IPv6.
+
+    A port that somebody else has there is an error: what is sent to localhost would be his.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_server(factory, "::1", port, backlog=BACKLOG)
+    except OSError:
+        if _has_ipv6():
+            raise
+        return None
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

@@ -84,7 +84,7 @@ def test_check_sums_up_a_good_file(run: Run, config_file: Path) -> None:
         0,
         (
             f"{config_file} is fine.\n"
-            "  listen     127.0.0.1:8080\n"
+            "  listen     localhost:8080\n"
             "  upstream   https://api.example.com\n"
             "  credential oauth2 at https://id.example.com/token as web (none); the refresh token is in the store\n"
             "  store      file\n"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from reauth_proxy.config.address import Listen
-from reauth_proxy.listening import StartError, listen
+from reauth_proxy.listening import StartError, _has_ipv6, listen
 
 
 def mode(path: Path) -> int:
@@ -53,3 +53,41 @@ async def test_the_socket_that_a_killed_daemon_left_is_replaced_and_no_other_fil
     with pytest.raises(StartError, match="cannot listen on"):
         await listen(Listen("unix", path=str(file)), asyncio.Protocol)
     assert file.read_text() == "mine"
+
+
+async def test_localhost_is_both_addresses_and_no_other() -> None:
+    door = await listen(Listen("tcp", "localhost", 0), asyncio.Protocol)
+    port = int(door.url.rpartition(":")[2])
+    assert door.url == f"http://127.0.0.1:{port}"
+    addresses = ["127.0.0.1", "::1"] if _has_ipv6() else ["127.0.0.1"]
+    assert [listening.getsockname()[:2] for server in door._servers for listening in server.sockets] == [
+        (address, port) for address in addresses
+    ]
+    for address in addresses:
+        _, writer = await asyncio.open_connection(address, port)
+        writer.close()
+    await door.close()
+    for address in addresses:
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(address, port)
+
+
+async def test_localhost_is_not_shared_with_somebody_who_has_half_of_it() -> None:
+    family, address = (socket.AF_INET6, "::1") if _has_ipv6() else (socket.AF_INET, "127.0.0.1")
+    with socket.socket(family) as other:
+        other.bind((address, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(StartError, match=f"cannot listen on localhost:{port}"):
+            await listen(Listen("tcp", "localhost", port), asyncio.Protocol)
+    with socket.socket(socket.AF_INET) as probe:
+        probe.bind(("127.0.0.1", port))  # nothing was left behind
+
+
+async def test_localhost_is_one_address_where_there_is_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET6 if _has_ipv6() else socket.AF_INET) as other:
+        other.bind(("::1" if _has_ipv6() else "127.0.0.2", 0))
+        monkeypatch.setattr("reauth_proxy.listening._has_ipv6", lambda: False)
+        door = await listen(Listen("tcp", "localhost", other.getsockname()[1]), asyncio.Protocol)
+        assert len(door._servers) == 1
+        await door.close()

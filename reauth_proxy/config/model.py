@@ -223,7 +223,7 @@ class Log(Section):
 
 
 def _default_listen() -> Listen:
-    return Listen("tcp", "127.0.0.1", 8080)
+    return Listen("tcp", "localhost", 8080)
 
 
 class Config(Section):
@@ -232,8 +232,8 @@ class Config(Section):
     access: Access = _section(Access, "Who may call.")
     listen: ListenAddress = Field(
         default_factory=_default_listen,
-        description="Where clients connect: host:port, [::1]:8080 or unix:/path.",
-        json_schema_extra={"default": "127.0.0.1:8080"},
+        description="Where clients connect: host:port, [::1]:8080 or unix:/path. localhost is 127.0.0.1 and [::1].",
+        json_schema_extra={"default": "localhost:8080"},
     )
     credentials: dict[NewName, Credential] | None = Field(
         None, description="Several credentials by name, each with the keys of `credential`; routes say which they use."

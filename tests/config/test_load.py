@@ -20,7 +20,7 @@ def test_the_smallest_file_is_read(tmp_path: Path) -> None:
     path.write_text(LEAST)
     config = load(path, {})
     assert str(config.upstream) == "https://api.example.com"
-    assert str(config.listen) == "127.0.0.1:8080"
+    assert str(config.listen) == "localhost:8080"
 
 
 def test_the_environment_is_the_processes_own_unless_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
