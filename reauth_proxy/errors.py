@@ -5,7 +5,10 @@
     ReauthError
     ├── ConfigError                 a mistake of the person who wrote the file: exit status 2
     ├── StoreError                  a session could not be read from, or written to, its store
-    │   └── StoreBusy               another process holds its lock
+    │   ├── StoreBusy               its lock cannot be had: nothing may be refreshed
+    │   │   └── StoreAway           nobody knows what it holds: it cannot be reached, or not be decrypted
+    │   ├── StoreCorrupt            what it holds is cut off, or no session
+    │   └── StoreSuperseded         another process took the lock over meanwhile
     └── Refusal                     an answer that the proxy gives itself; knows its code and status
         ├── BadRequest              400 bad_request
         ├── ClientDenied            401 client_denied
@@ -63,7 +66,19 @@ class StoreError(ReauthError):
 
 
 class StoreBusy(StoreError):
-    """Another process holds the store's lock, and may be using its refresh token right now."""
+    """The store's lock cannot be had: another process may be using its refresh token right now."""
+
+
+class StoreAway(StoreBusy):
+    """What the store holds cannot be known now, and may be newer than what we have: nothing may be refreshed."""
+
+
+class StoreCorrupt(StoreError):
+    """What the store holds is cut off, altered, or no session at all."""
+
+
+class StoreSuperseded(StoreError):
+    """Another process took over the lock of this one, which was stopped for too long: its write is refused."""
 
 
 class Refusal(ReauthError):

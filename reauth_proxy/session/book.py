@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from reauth_proxy.errors import LogoutReason
 from reauth_proxy.session.schedule import cool_off, token_from
-from reauth_proxy.session.state import Event, Facts, RefreshPolicy, advance
+from reauth_proxy.session.state import Event, Facts, RefreshPolicy, SignedOut, State, advance
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession
 
 
@@ -75,6 +75,28 @@ class Book(Facts):
         self.configured = stored.configured or self.configured
         self.offer(refresh_token, self.token_of(stored, now, jitter), now)
 
+    def adopt(self, news: StoredSession, now: Instant, jitter: float) -> AccessToken | SignedOut | None:
+        """Take over what another process stored; return what that means for those who wait, None if nothing yet."""
+        if news.refresh_token is None:
+            if news.signed_out == "signed_out" and self.state is not State.SIGNED_OUT:
+                self.leave("signed_out")
+                return SignedOut("signed_out")
+            if self.refresh_token is not None and news.denied == self.refresh_token.fingerprint():
+                self.deny(self.refresh_token)
+                return SignedOut("refresh_denied")
+            return None
+        if news.refresh_token == self.denied:
+            return None
+        self.configured = news.configured or self.configured
+        token = self.token_of(news, now, jitter)
+        if token is None and self.refresh_token is not None:
+            self.refresh_token = news.refresh_token
+            return None
+        self.offer(news.refresh_token, token, now)
+        if token is not None:
+            self.stats.adopted += 1
+        return token
+
     def start(self) -> None:
         """A refresh starts."""
         self.state = advance(self.state, Event.STARTED)
@@ -138,7 +160,8 @@ class Book(Facts):
     def record(self) -> StoredSession:
         """Return what a store is to keep of the present facts."""
         if self.refresh_token is None:
-            return StoredSession(None, generation=self.generation, configured=self.configured, signed_out=self.reason)
+            denied = self.denied.fingerprint() if self.denied is not None else None
+            return StoredSession(None, None, None, self.generation, self.configured, self.reason, denied)
         return self.record_with(self.access, self.refresh_token)
 
     def record_with(self, token: AccessToken | None, refresh_token: Secret) -> StoredSession:

@@ -72,7 +72,7 @@ class Calls:
             async with asyncio.timeout(self._limit):
                 return await self._endpoint.refresh(refresh_token, access_token)
         except TimeoutError:
-            return Unavailable(f"no answer within {self._limit:g} s; hung up")
+            return Unavailable(f"no answer within {self._limit:g} s; hung up", broken=True)
         except Exception as error:
             _log.error("refresh.failed", credential=self._name, **where(error))
             return Unavailable("an unexpected error in this program; the log says where")

@@ -1,14 +1,14 @@
-"""One refresh, from the first call to its verdict: reload, adopt or call, save, publish; retry while unavailable."""
+"""One refresh, from the first call to its verdict: reload, adopt or mark and call, save, publish; retry while unavailable."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 
-from reauth_proxy.errors import StoreError
+from reauth_proxy.errors import StoreError, StoreSuperseded
 from reauth_proxy.session.book import Book
 from reauth_proxy.session.calls import Calls, where
 from reauth_proxy.session.ledger import Ledger
@@ -27,7 +27,15 @@ from reauth_proxy.session.verdicts import Verdict
 
 _log = structlog.get_logger()
 
-Cause = Literal["rejected", "expired", "renewal"]
+Cause = Literal["rejected", "expired", "renewal", "interrupted"]
+
+_ROTATION_LOST: Final = (
+    "rotation probably lost: an earlier request with this refresh token got no answer that was saved, and the "
+    "authorization server does not take it twice"
+)
+_REFUSED: Final = "the refresh token was refused: revoked, expired, or used by somebody else"
+#: How often a process that was stopped for too long asks for the lock again, to save what it got.
+_LATE_ATTEMPTS: Final = 3
 
 
 class Flight:
@@ -61,12 +69,16 @@ class Flight:
         self._settle = settle
         self._superseded = loop.create_future()
         self._hurried = loop.create_future()
+        self._nudged = asyncio.Event()
+        self._store_away = False
         #: Loop time at which those who wait are told that it is unavailable; None before the first failure.
         self._deadline: float | None = None
         self._gave_up = False
         self._settled = False
         self._repeated = False
         self._attempt = 0
+        #: Issued, and not saved because the lock was lost meanwhile.
+        self._late: tuple[Issued, Secret] | None = None
 
     def __repr__(self) -> str:
         story = [f"attempt {self._attempt + 1}"]
@@ -88,6 +100,10 @@ class Flight:
         if not self._hurried.done():
             self._hurried.set_result(None)
 
+    def nudge(self) -> None:
+        """Pause no longer between two attempts: the store has news, or is back."""
+        self._nudged.set()
+
     async def run(self) -> None:
         """Refresh until there is a verdict, or nobody wants it any more."""
         _log.info("refresh.started", cause=self._cause, **self._who())
@@ -97,8 +113,7 @@ class Flight:
                 if pause is None:
                     self._give_up(unavailable)
                     return
-                enough = {self._superseded, self._hurried}
-                await asyncio.wait(enough, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                await self._pause(pause)
                 if self.superseded:
                     return
                 if self._hurried.done():
@@ -110,16 +125,31 @@ class Flight:
             if not self._settled and not self.superseded:
                 self._give_up(Unavailable("an unexpected error in this program; the log says where"))
 
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless there is a reason not to; a nudge counts only where the store is what was unavailable."""
+        self._nudged.clear()
+        nudged = asyncio.ensure_future(self._nudged.wait())
+        enough = {self._superseded, self._hurried} | ({nudged} if self._store_away else set())
+        try:
+            await asyncio.wait(enough, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            nudged.cancel()
+
     async def _try(self) -> Unavailable | None:
         """Try once, with the store locked. None: settled or superseded."""
+        self._store_away = False
         try:
-            async with self._ledger.lock():
-                unavailable = await self._locked()
+            try:
+                async with self._ledger.lock():
+                    unavailable = await self._locked()
+            except StoreSuperseded:
+                unavailable = await self._after_losing_the_lock()
         except StoreError as error:
             if self._settled:
                 _log.error("store.failed", to_be="unlocked", error=str(error), **self._who())
                 return None
             unavailable = Unavailable(str(error))
+            self._store_away = True
         if self.superseded:
             return None
         if unavailable is not None:
@@ -129,22 +159,27 @@ class Flight:
     async def _locked(self) -> Unavailable | None:
         denials = 0
         used: Secret | None = None
+        doubted = False
         while not self.superseded:
             news = await self._ledger.news(ours_is_dead=denials > 0)
             if self.superseded or (news is not None and self._adopt(news)):
                 return None
             if used is not None and (used == self._book.refresh_token or denials > 1):
-                await self._deny(used)
+                await self._deny(used, doubted=doubted)
                 return None
             used = self._book.refresh_token
             assert used is not None, "a session that refreshes has a refresh token"
-            reply = await self._reply(used)
+            doubted = self._ledger.doubts(used)
+            await self._ledger.mark(self._book.record(), self._clock())
+            reply = await self._reply(used) if not self.superseded else None
             if reply is None:
                 return None
             if isinstance(reply, Issued):
                 await self._issue(reply, used)
                 return None
             if isinstance(reply, Unavailable):
+                if not reply.broken and not doubted:
+                    await self._ledger.unmark(self._book.record())
                 return reply
             self._book.stats.denied += 1
             _log.warning("refresh.denied", error=reply.error, **self._who())
@@ -178,43 +213,68 @@ class Flight:
 
     def _adopt(self, news: StoredSession) -> bool:
         """Take over what another process stored; tell whether that settles the refresh."""
-        book, now = self._book, self._clock()
-        if news.refresh_token is None:
-            if news.signed_out != "signed_out":
-                return False
-            book.leave("signed_out")
-            _log.warning("session.signed_out", reason="signed_out", adopted=True, **self._who())
-            self._finish(SignedOut("signed_out"))
-            return True
-        book.configured = news.configured or book.configured
-        token = book.token_of(news, now, self._random())
-        if token is None:
-            book.refresh_token = news.refresh_token
-            return False
         resumed = self._gave_up
-        book.offer(news.refresh_token, token, now)
-        book.stats.adopted += 1
-        _log.info("refresh.adopted", **self._who())
-        self._publish(token, resumed=resumed)
-        return True
+        verdict = self._book.adopt(news, self._clock(), self._random())
+        if isinstance(verdict, AccessToken):
+            _log.info("refresh.adopted", **self._who())
+            self._publish(verdict, resumed=resumed)
+        elif verdict is not None:
+            _log.warning("session.signed_out", reason=verdict.reason, adopted=True, **self._who())
+            self._finish(verdict)
+        return verdict is not None
+
+    async def _after_losing_the_lock(self) -> Unavailable | None:
+        """Another process took over while this one was stopped: see what it made of the session, then save ours or not.
+
+        If it rotated the token too, its session is the one that everybody shares. If it was refused, because ours is the
+        newer token, ours counts.
+        """
+        if self._late is None:
+            return Unavailable("another process took the lock over")
+        (issued, used), self._late = self._late, None
+        for _ in range(_LATE_ATTEMPTS):
+            try:
+                async with self._ledger.lock():
+                    news = await self._ledger.news(ours_is_dead=True)
+                    if self.superseded:
+                        return None
+                    if news is not None and news.refresh_token is not None and news.refresh_token != used:
+                        _log.warning("refresh.discarded", problem="another process refreshed meanwhile", **self._who())
+                        return None if self._adopt(news) else await self._locked()
+                    await self._issue(issued, used)
+                    return None
+            except StoreSuperseded:
+                continue
+            except StoreError:
+                break
+        self._ledger.keep(self._publish_issued(issued, used))
+        return None
 
     async def _issue(self, issued: Issued, used: Secret) -> None:
         """Save, then publish: a rotated refresh token that is lost in a crash ends the session."""
+        token = self._book.token(issued, self._clock(), self._random())
+        try:
+            await self._ledger.save(self._book.record_with(token, issued.refresh_token or used))
+        except StoreSuperseded:
+            self._late = issued, used
+            raise
+        if not self.superseded:  # Else whoever superseded it saves what is in force now, after us.
+            self._publish_issued(issued, used, token)
+
+    def _publish_issued(self, issued: Issued, used: Secret, token: AccessToken | None = None) -> StoredSession:
         book, now = self._book, self._clock()
-        token = book.token(issued, now, self._random())
+        token = token or book.token(issued, now, self._random())
         refresh_token = issued.refresh_token or used
-        await self._ledger.save(book.record_with(token, refresh_token))
-        if self.superseded:
-            # Whoever superseded it saves what is in force now, after us.
-            return
         resumed = self._gave_up
         book.issue(token, refresh_token, now, asked=self._cause == "rejected")
         _log.info("refresh.issued", rotated=refresh_token != used, expires_in=issued.lifetime, **self._who())
         self._publish(token, resumed=resumed)
+        return book.record()
 
-    async def _deny(self, used: Secret) -> None:
+    async def _deny(self, used: Secret, *, doubted: bool) -> None:
         self._book.deny(used)
-        _log.warning("session.signed_out", reason="refresh_denied", **self._who())
+        detail = _ROTATION_LOST if doubted else _REFUSED
+        _log.warning("session.signed_out", reason="refresh_denied", detail=detail, **self._who())
         record = self._book.record()
         self._finish(SignedOut("refresh_denied"))
         await self._ledger.save(record)

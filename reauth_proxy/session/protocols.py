@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -32,19 +33,34 @@ class Store(Protocol):
         ...
 
     async def load(self) -> StoredSession | None:
-        """Return what was saved last, None if nothing was. Raises StoreError."""
+        """Return what was saved last, None if nothing was.
+
+        Raises StoreError; of its kinds, StoreCorrupt if it is no session any more, StoreAway if nobody can tell.
+        """
+        ...
+
+    async def load_backup(self) -> StoredSession | None:
+        """Return the second copy of what was saved, at worst one save behind; None where there is none."""
         ...
 
     async def save(self, session: StoredSession) -> None:
-        """Return only when the session is on stable storage. Raises StoreError."""
+        """Return only when the session is on stable storage.
+
+        Raises StoreError; of its kinds, StoreSuperseded if the lock is held no more and somebody else has had it.
+        """
         ...
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Hold off other processes around "reload, adopt if newer, refresh, save".
 
-        Raises StoreBusy if another process holds the lock for too long: nothing may be refreshed then. Raises
+        The lock of a process that died or was stopped passes on; what that process saves afterwards is refused. Raises
+        StoreBusy if another process holds it for too long, or nobody can tell: nothing may be refreshed then. Raises
         StoreError if there is no locking, as on a disk that broke: the session then goes on without.
         """
+        ...
+
+    def changes(self) -> AsyncGenerator[None, None]:
+        """Yield whenever the store may hold something that another process put there, as soon as that is known."""
         ...
 
     async def close(self) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random as random_module
 import time
 from collections.abc import Callable
 
 import structlog
 
-from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, TooManyParked
+from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, StoreError, TooManyParked
 from reauth_proxy.session.book import Book, Stats
 from reauth_proxy.session.calls import LISTEN_FOR, Calls
 from reauth_proxy.session.flight import Cause, Flight
+from reauth_proxy.session.following import Following
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.parking import Full, ParkingLot
 from reauth_proxy.session.protocols import Store, TokenEndpoint
@@ -33,7 +35,7 @@ from reauth_proxy.session.state import (
     decide_rejected,
     decide_send,
 )
-from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply
+from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession, TokenReply
 from reauth_proxy.session.verdicts import Verdict, draining, logged_out, token_or_raise, unavailable
 
 _log = structlog.get_logger()
@@ -81,6 +83,7 @@ class Session:
         #: Strong references: the event loop keeps only weak ones.
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewal = Renewal(self._until_renewal, lambda: self._refresh("renewal"))
+        self._following = Following(name, self._ledger, self._heed)
         self._closing = False
 
     def __repr__(self) -> str:
@@ -110,6 +113,11 @@ class Session:
         return self._book.stats
 
     @property
+    def store_failed(self) -> bool:
+        """Whether the store fails now: what was refreshed would not survive this process, or others know better."""
+        return self._ledger.problem is not None
+
+    @property
     def waits(self) -> bool:
         """Whether a request that asks for a token now would have to wait for a refresh."""
         return isinstance(decide_send(self._book, self._clock(), needs_fresh=False), Park)
@@ -136,7 +144,7 @@ class Session:
 
     def snapshot(self, now: Instant) -> Snapshot:
         """Return what the session looks like now."""
-        return take_snapshot(self._book, now, parked=self.parked, store_failed=self._ledger.failed)
+        return take_snapshot(self._book, now, parked=self.parked, store_failed=self.store_failed)
 
     async def start(self) -> None:
         """Read the store, choose between the stored and the configured refresh token, begin to renew behind the scenes.
@@ -146,6 +154,12 @@ class Session:
         stored = await self._ledger.open()
         self._book.begin(stored, self._configured, self._clock(), self._random())
         self._renewal.arm()
+        self._following.start()
+        token = self._book.refresh_token
+        if token is not None and self._ledger.doubts(token):
+            # Authorization servers that allow for lost answers do so for a short while only.
+            _log.warning("refresh.interrupted", **self._who())
+            self._refresh("interrupted")
 
     def usable(self) -> AccessToken | None:
         """Return a token that may be sent right now, with no refresh due; None: ask :meth:`token`. Made to be fast."""
@@ -251,6 +265,7 @@ class Session:
         """End every task. Parked requests are told at once; a refresh in flight and its save get `grace` seconds."""
         self._closing = True
         self._renewal.stop()
+        await self._following.close()
         self._lot.release(Closing())
         if self._flight is not None:
             self._flight.hurry()
@@ -337,12 +352,32 @@ class Session:
 
     async def _look(self) -> None:
         """While there is no session: see whether somebody put one into the store."""
-        news = await self._ledger.glance(self._clock())
-        gone = self._book.state in (State.EMPTY, State.SIGNED_OUT)
-        if gone and news is not None and news.refresh_token is not None and news.refresh_token != self._book.denied:
-            self._book.take(news, news.refresh_token, self._clock(), self._random())
+        with contextlib.suppress(StoreError):
+            self._hear(await self._ledger.glance(self._clock()))
+
+    async def _heed(self) -> None:
+        """The store may have news: take over what somebody else put there. A refresh in flight looks for itself."""
+        if self._flight is not None:
+            self._flight.nudge()
+            return
+        with contextlib.suppress(StoreError):
+            self._hear(await self._ledger.look(ours_is_dead=self._book.refresh_token is None))
+
+    def _hear(self, news: StoredSession | None) -> None:
+        if news is None or self._flight is not None:
+            return
+        gone = self._book.refresh_token is None
+        self._ledger.heard(news)
+        verdict = self._book.adopt(news, self._clock(), self._random())
+        if verdict is not None:
+            self._lot.release(verdict)
+        if isinstance(verdict, SignedOut):
+            _log.warning("session.signed_out", reason=verdict.reason, adopted=True, **self._who())
+        elif gone and self._book.refresh_token is not None:
             _log.info("session.resumed", **self._who())
-            self._renewal.arm()
+        elif verdict is not None:
+            _log.info("refresh.adopted", **self._who())
+        self._go_on()
 
     def _who(self) -> dict[str, object]:
         return {"credential": self.name, "generation": self._book.generation}

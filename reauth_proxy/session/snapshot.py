@@ -20,7 +20,7 @@ class Snapshot:
     Attributes:
         expires_in: seconds until the access token expires; None where there is none, or nobody said.
         reason: why requests that the upstream rejects are answered with a logout now, None if they are not.
-        store_failed: the store does not hold the newest tokens: they would not survive this process.
+        store_failed: the store fails: the newest tokens may not survive this process, or others hold newer ones.
         problem: why the last refresh was given up, for people; None once one worked.
     """
 

@@ -49,6 +49,8 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.EMPTY, Event.LEFT): State.SIGNED_OUT,
     (State.READY, Event.OFFERED): State.READY,
     (State.READY, Event.STARTED): State.REFRESHING,
+    # Another process was refused with the same refresh token:
+    (State.READY, Event.DENIED): State.SIGNED_OUT,
     (State.READY, Event.LEFT): State.SIGNED_OUT,
     (State.REFRESHING, Event.OFFERED): State.READY,
     (State.REFRESHING, Event.ISSUED): State.READY,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Final
 from weakref import ref
@@ -140,7 +140,7 @@ class Unavailable:
         cause: what happened, for people; holds nothing that the endpoint sent.
         retry_after: seconds that the endpoint asked us to wait (RFC 9110 section 10.2.3), or None.
         misconfigured: trying again cannot help until somebody mends the configuration (invalid_client and the like).
-        broken: the connection broke after the request may have been sent; to be repeated promptly, because the answer
+        broken: no whole answer came, though the request may have been sent; to be repeated promptly, because an answer
             with a rotated token may have been lost.
     """
 
@@ -165,6 +165,9 @@ class StoredSession:
         configured: fingerprint of the configured refresh token that was in force at the save, or None. A different
             one in the config now means that somebody configured a new token, which then wins over the stored one.
         signed_out: the reason of the sign-out, or None.
+        denied: fingerprint of the refresh token whose refusal ended the session, or None.
+        used_at: when, in epoch seconds, a token request with this refresh token began whose answer has not been saved;
+            None if there is none. A journal mark: two sessions that differ in it alone are equal.
     """
 
     refresh_token: Secret | None
@@ -173,3 +176,5 @@ class StoredSession:
     generation: int = 0
     configured: str | None = None
     signed_out: str | None = None
+    denied: str | None = None
+    used_at: float | None = field(default=None, compare=False)

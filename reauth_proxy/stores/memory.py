@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 
 from reauth_proxy.session.tokens import StoredSession
@@ -22,6 +23,10 @@ class MemoryStore:
         """Return what was saved last."""
         return self._session
 
+    async def load_backup(self) -> StoredSession | None:
+        """There is no second copy."""
+        return None
+
     async def save(self, session: StoredSession) -> None:
         """Keep the session until the process ends."""
         self._session = session
@@ -29,6 +34,11 @@ class MemoryStore:
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Hold off other tasks; there are no other processes."""
         return self._lock
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        """Nobody else puts anything here."""
+        await asyncio.get_running_loop().create_future()
+        yield
 
     async def close(self) -> None:
         """There is nothing to release."""

@@ -7,10 +7,12 @@ import math
 import re
 from typing import Any, Final
 
-from reauth_proxy.errors import StoreError
+from reauth_proxy.errors import StoreCorrupt, StoreError
 from reauth_proxy.session.tokens import Secret, StoredSession
 
 VERSION: Final = 1
+#: What the first records did not have.
+_LATER: Final[dict[str, Any]] = {"denied": None, "used_at": None}
 #: A record that is longer is none of ours, in bytes.
 LONGEST: Final = 1024 * 1024
 #: Halves of surrogate pairs, which JSON can write, are no text.
@@ -27,6 +29,8 @@ def encode(session: StoredSession) -> bytes:
         "generation": session.generation,
         "configured": session.configured,
         "signed_out": session.signed_out,
+        "denied": session.denied,
+        "used_at": session.used_at,
     }
     return json.dumps(record, indent=1).encode("ascii") + b"\n"
 
@@ -36,25 +40,31 @@ def _text(secret: Secret | None) -> str | None:
 
 
 def decode(data: bytes) -> StoredSession:
-    """Return the session. Raises StoreError, which says what is wrong with the record and holds nothing of it."""
+    """Return the session.
+
+    Raises StoreCorrupt, or StoreError for a newer version; it says what is wrong and holds nothing of the record.
+    """
     record = _parse(data)
     version = record.get("version")
+    record = _LATER | record
     if isinstance(version, int) and version > VERSION:
         raise StoreError(f"it was written by a newer reauth-proxy (version {version}, this one knows {VERSION})")
     if version != VERSION or isinstance(version, bool):
-        raise StoreError("it is not a session of reauth-proxy")
+        raise StoreCorrupt("it is not a session of reauth-proxy")
     try:
         return StoredSession(
             refresh_token=_secret(record, "refresh_token"),
             access_token=_secret(record, "access_token"),
-            expires_at=_moment(record),
+            expires_at=_moment(record, "expires_at"),
             generation=_generation(record),
             configured=_string(record, "configured"),
             signed_out=_string(record, "signed_out"),
+            denied=_string(record, "denied"),
+            used_at=_moment(record, "used_at"),
         )
     except KeyError as error:
         name = str(error.args[0])
-    raise StoreError(f"its {name} is missing or of the wrong type")
+    raise StoreCorrupt(f"its {name} is missing or of the wrong type")
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -64,9 +74,9 @@ def _parse(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = None
     if not data.strip():
-        raise StoreError("it is empty")
+        raise StoreCorrupt("it is empty")
     if not isinstance(record, dict):
-        raise StoreError("it is cut off or not JSON")
+        raise StoreCorrupt("it is cut off or not JSON")
     return record
 
 
@@ -84,12 +94,12 @@ def _secret(record: dict[str, Any], name: str) -> Secret | None:
     return None if value is None else Secret(value)
 
 
-def _moment(record: dict[str, Any]) -> float | None:
-    value = record["expires_at"]
+def _moment(record: dict[str, Any], name: str) -> float | None:
+    value = record[name]
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e12 or not math.isfinite(value):
-        raise KeyError("expires_at")
+        raise KeyError(name)
     return float(value)
 
 

@@ -6,11 +6,11 @@ import asyncio
 import functools
 import gc
 import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from reauth_proxy.errors import StoreBusy, StoreError
+from reauth_proxy.errors import StoreBusy, StoreError, StoreSuperseded
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import RefreshPolicy
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession, TokenReply
@@ -146,6 +146,11 @@ class RecordingStore:
         self.unlockable = False
         self.unreadable = False
         self.buggy = False
+        self.taken_over = False
+        self.backup: StoredSession | None = None
+        #: How often a token request was marked.
+        self.marks = 0
+        self.news = asyncio.Event()
         self.locked = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -161,13 +166,33 @@ class RecordingStore:
             raise StoreError("the store is not readable")
         return self.session
 
+    async def load_backup(self) -> StoredSession | None:
+        return self.backup
+
     async def save(self, session: StoredSession) -> None:
-        await self.gate.wait()
+        if session.used_at is None:
+            await self.gate.wait()
         await asyncio.sleep(0)
         if self.failing:
             raise StoreError("no space left on the device")
+        if self.taken_over:
+            raise StoreSuperseded("another process took the lock over")
         self.session = session
-        self.saved.append(session)
+        if session.used_at is None:
+            self.saved.append(session)
+        else:
+            self.marks += 1
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        while True:
+            await self.news.wait()
+            self.news.clear()
+            yield
+
+    def put(self, session: StoredSession | None) -> None:
+        """Another process saves, and everybody hears of it."""
+        self.session = session
+        self.news.set()
 
     @asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
