@@ -1,4 +1,4 @@
-"""One refresh, from the first call to its verdict: reload, adopt or mark and call, save, publish; retry while unavailable."""
+"""One refresh, from first call to verdict: reload; adopt, or mark, call and save; publish; retry while unavailable."""
 
 from __future__ import annotations
 
@@ -226,8 +226,8 @@ class Flight:
     async def _after_losing_the_lock(self) -> Unavailable | None:
         """Another process took over while this one was stopped: see what it made of the session, then save ours or not.
 
-        If it rotated the token too, its session is the one that everybody shares. If it was refused, because ours is the
-        newer token, ours counts.
+        If it rotated the token too, its session is what everybody shares. If it was refused, because ours is the newer
+        token, ours counts.
         """
         if self._late is None:
             return Unavailable("another process took the lock over")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 from typing import Final
@@ -20,6 +21,7 @@ _log = structlog.get_logger()
 
 #: Pauses between saves that fail grow up to this many seconds.
 LONGEST_PAUSE: Final = 30.0
+_REMEMBERED: Final = 32
 #: Seconds between two glances.
 LOOK_EVERY: Final = 1.0
 
@@ -39,6 +41,8 @@ class Ledger:
         self._lock = asyncio.Lock()
         #: What the store holds, as far as we know: loaded or saved last. Anything else in it is somebody's news.
         self._known: StoredSession | None = None
+        #: Fingerprints of the refresh tokens that it held before: a store that has one of them again went back.
+        self._past: deque[str] = deque(maxlen=_REMEMBERED)
         #: What it is to hold, until it does.
         self._wanted: StoredSession | None = None
         #: Somebody asked for it, by a login or a sign-out: it replaces whatever is there.
@@ -89,7 +93,7 @@ class Ledger:
     async def look(self, *, ours_is_dead: bool = False) -> StoredSession | None:
         """Return what somebody else put into the store and is newer than ours, None if nothing; see :meth:`heard`.
 
-        A store that lost what it held, or went back to an older generation, gets ours again.
+        A store that lost what it held, or went back to what it held before, gets ours again.
 
         Args:
             ours_is_dead: what we have is worth nothing.
@@ -120,17 +124,15 @@ class Ledger:
             # Both were refreshed while the store was away: theirs, which is stored, is what the others use by now.
             newer = stored.refresh_token is not None and stored.generation >= wanted.generation
             return stored if newer and not self._deliberate else None
-        if ours is not None and ours.refresh_token and stored.refresh_token:
-            # Generation 0 is a login that was put there by hand.
-            if 0 < stored.generation < ours.generation:
-                self._complain("read", StoreError("it went back to an older session; ours is put there again"))
-                self._restore()
-                return None
+        if ours is not None and stored.refresh_token is not None and stored.refresh_token.fingerprint() in self._past:
+            self._complain("read", StoreError("it went back to an older session; ours is put there again"))
+            self._restore()
+            return None
         return stored
 
     def heard(self, news: StoredSession) -> None:
         """Take note that the session goes by the news now."""
-        self._known = news
+        self._learn(news)
         if news.refresh_token is not None:
             self._wanted, self._deliberate = None, False
             self._recovered()
@@ -215,6 +217,12 @@ class Ledger:
         self._wanted, self._deliberate = record, False
         self._start()
 
+    def _learn(self, record: StoredSession) -> None:
+        before = self._known.refresh_token if self._known is not None else None
+        if before is not None and before != record.refresh_token:
+            self._past.append(before.fingerprint())
+        self._known = record
+
     def _restore(self) -> None:
         """Put back what the store has lost."""
         if self._wanted is None and self._known is not None and self._known.refresh_token is not None:
@@ -277,7 +285,7 @@ class Ledger:
             if isinstance(error, StoreError):
                 raise
             raise StoreError("an unexpected error in this program; the log says where") from None
-        self._known = record
+        self._learn(record)
         if self._wanted == record:
             self._wanted, self._deliberate = None, False
         if record.used_at is None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random as random_module
-import time
 from collections.abc import Callable
 
 import structlog
 
-from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, StoreError, TooManyParked
+from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, TooManyParked
 from reauth_proxy.session.book import Book, Stats
 from reauth_proxy.session.calls import LISTEN_FOR, Calls
 from reauth_proxy.session.flight import Cause, Flight
@@ -18,7 +16,7 @@ from reauth_proxy.session.following import Following
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.parking import Full, ParkingLot
 from reauth_proxy.session.protocols import Store, TokenEndpoint
-from reauth_proxy.session.renewal import Renewal
+from reauth_proxy.session.renewal import Renewal, system_clock
 from reauth_proxy.session.schedule import until_renewal
 from reauth_proxy.session.snapshot import Snapshot, take_snapshot
 from reauth_proxy.session.state import (
@@ -35,15 +33,10 @@ from reauth_proxy.session.state import (
     decide_rejected,
     decide_send,
 )
-from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession, TokenReply
+from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply
 from reauth_proxy.session.verdicts import Verdict, draining, logged_out, token_or_raise, unavailable
 
 _log = structlog.get_logger()
-
-
-def system_clock() -> Instant:
-    """Return the present moment on both clocks."""
-    return Instant(time.monotonic(), time.time())
 
 
 class Session:
@@ -80,10 +73,11 @@ class Session:
         self._lot: ParkingLot[Verdict] = ParkingLot(policy.max_parked, policy.park_timeout)
         #: The refresh in flight. Set and cleared with no await in between question and answer.
         self._flight: Flight | None = None
-        #: Strong references: the event loop keeps only weak ones.
+        #: Strong references.
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewal = Renewal(self._until_renewal, lambda: self._refresh("renewal"))
-        self._following = Following(name, self._ledger, self._heed)
+        asks = (lambda: self._clock(), random, lambda: self._flight, self._heard)
+        self._following = Following(name, self._book, self._ledger, *asks)
         self._closing = False
 
     def __repr__(self) -> str:
@@ -178,7 +172,7 @@ class Session:
             LoggedOut, RefreshUnavailable, RefreshTimeout, TooManyParked, Draining: the answer to the client.
         """
         if self._book.state in (State.EMPTY, State.SIGNED_OUT):
-            await self._look()
+            await self._following.glance()
         match decide_send(self._book, self._clock(), needs_fresh=fresh):
             case SendBare():
                 return None
@@ -201,7 +195,7 @@ class Session:
             LoggedOut, RefreshUnavailable, RefreshTimeout, TooManyParked, Draining: the answer to the client.
         """
         if self._book.state in (State.EMPTY, State.SIGNED_OUT):
-            await self._look()
+            await self._following.glance()
         match decide_rejected(self._book, self._clock(), self._policy, sent_generation):
             case Replay(token):
                 self.stats.late += 1
@@ -350,33 +344,10 @@ class Session:
             return None
         return until_renewal(self._book, self._clock())
 
-    async def _look(self) -> None:
-        """While there is no session: see whether somebody put one into the store."""
-        with contextlib.suppress(StoreError):
-            self._hear(await self._ledger.glance(self._clock()))
-
-    async def _heed(self) -> None:
-        """The store may have news: take over what somebody else put there. A refresh in flight looks for itself."""
-        if self._flight is not None:
-            self._flight.nudge()
-            return
-        with contextlib.suppress(StoreError):
-            self._hear(await self._ledger.look(ours_is_dead=self._book.refresh_token is None))
-
-    def _hear(self, news: StoredSession | None) -> None:
-        if news is None or self._flight is not None:
-            return
-        gone = self._book.refresh_token is None
-        self._ledger.heard(news)
-        verdict = self._book.adopt(news, self._clock(), self._random())
+    def _heard(self, verdict: AccessToken | SignedOut | None) -> None:
+        """What somebody else stored is in force now."""
         if verdict is not None:
             self._lot.release(verdict)
-        if isinstance(verdict, SignedOut):
-            _log.warning("session.signed_out", reason=verdict.reason, adopted=True, **self._who())
-        elif gone and self._book.refresh_token is not None:
-            _log.info("session.resumed", **self._who())
-        elif verdict is not None:
-            _log.info("refresh.adopted", **self._who())
         self._go_on()
 
     def _who(self) -> dict[str, object]:

@@ -1,9 +1,17 @@
-"""The timer of the background renewal."""
+"""The timer of the background renewal, and the clock."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+
+from reauth_proxy.session.tokens import Instant
+
+
+def system_clock() -> Instant:
+    """Return the present moment on both clocks."""
+    return Instant(time.monotonic(), time.time())
 
 
 class Renewal:

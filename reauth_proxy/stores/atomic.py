@@ -7,39 +7,54 @@ without which a power cut could bring the old file back. Whoever writes a tempor
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import re
 import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 _ATTEMPTS: Final = 5
 
 
-def replace(target: Path, data: bytes) -> None:
+def replace(
+    target: Path, data: bytes, committing: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+) -> None:
     """Make `data` the content of `target`, durably.
 
     Raises OSError; then the old content is still there, or, where only the last flush failed, the new one.
+
+    Args:
+        committing: entered for the moment in which the new content takes the place of the old; may raise instead.
     """
     temporary = write_temporary(target, data)
     try:
-        try:
-            os.replace(temporary, target)  # noqa: PTH105 - the seam that tests replace
-        except OSError as error:
-            if error.errno not in (errno.EBUSY, errno.EXDEV):
-                raise
-            _overwrite(target, data)
-        else:
+        with committing():
+            renamed = _rename(temporary, target, data)
+        if renamed:
             flush_directory(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _rename(temporary: Path, target: Path, data: bytes) -> bool:
+    try:
+        os.replace(temporary, target)  # noqa: PTH105 - the seam that tests replace
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EXDEV):
+            raise
+        _overwrite(target, data)
+        return False
+    return True
+
+
 def write_temporary(target: Path, data: bytes) -> Path:
     """Write and flush a temporary file beside `target`, readable by its owner alone; leave none behind on OSError."""
-    temporary, descriptor = _create(target)
+    temporary, descriptor = create(target)
     try:
         _write(descriptor, data)
         os.fsync(descriptor)
@@ -81,7 +96,8 @@ def sweep(target: Path) -> None:
             os.close(descriptor)
 
 
-def _create(target: Path) -> tuple[Path, int]:
+def create(target: Path) -> tuple[Path, int]:
+    """Make an empty temporary file beside `target`; return it, and its descriptor, which holds a lock on it."""
     for _ in range(_ATTEMPTS):
         path = target.parent / f".{target.name}.{secrets.token_hex(8)}.tmp"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -15,12 +16,21 @@ from shlex import quote as shell
 from typing import Final, TypeVar
 from urllib.parse import quote
 
-from reauth_proxy.errors import StoreError
+import structlog
+
+from reauth_proxy.errors import StoreAway, StoreCorrupt, StoreError
 from reauth_proxy.session.tokens import StoredSession
 from reauth_proxy.stores import atomic, record
-from reauth_proxy.stores.flock import FileLock
+from reauth_proxy.stores.codec import Codec
+from reauth_proxy.stores.flock import LEASE, FileLock
+from reauth_proxy.stores.watch import Watch
+
+_log = structlog.get_logger()
 
 T = TypeVar("T")
+
+#: Seconds between two looks for a directory that cannot be used.
+_LATER: Final = 5.0
 
 _START_ANEW: Final = "move it away and start again with a new refresh token"
 
@@ -45,13 +55,30 @@ class FileStore:
     cancelled is saved all the same, and the caller leaves only then.
 
     Args:
-        path: of the file; a symbolic link keeps pointing to where the file is. `<path>.lock` is used besides.
+        path: of the file; a symbolic link keeps pointing to where the file is. `<path>.lock` and `<path>.backup`, a
+            second copy that is written after the first, are used besides.
+        codec: what a session looks like in the file.
         lock_timeout: seconds to wait for another process that holds the lock.
+        lease: seconds after which a process that was stopped while it held the lock loses it.
         allow_readable: use a file even if others may read it; each save makes it private again.
     """
 
-    def __init__(self, path: Path, *, lock_timeout: float = 30.0, allow_readable: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        codec: Codec | None = None,
+        *,
+        lock_timeout: float = 30.0,
+        lease: float = LEASE,
+        allow_readable: bool = False,
+    ) -> None:
         self._path = path.expanduser()
+        self._codec = codec or Codec()
+        self._lease = lease
+        self._watch: Watch | None = None
+        self._lookers = 0
+        #: The lock, while this store holds it.
+        self._held: FileLock | None = None
         self._allow_readable = allow_readable
         self._lock_timeout = lock_timeout
         self._worker: ThreadPoolExecutor | None = None
@@ -64,16 +91,41 @@ class FileStore:
         await self._in_thread(self._check)
 
     async def load(self) -> StoredSession | None:
-        """Return what was saved last, None if nothing was. Raises StoreError."""
-        return await self._in_thread(self._load)
+        """Return what was saved last, None if nothing was. Raises StoreError, StoreCorrupt, StoreAway."""
+        return await self._in_thread(lambda: self._load(self._path))
+
+    async def load_backup(self) -> StoredSession | None:
+        """Return the second copy, None if there is none that can be read."""
+        try:
+            return await self._in_thread(lambda: self._load(_backup(Path(os.path.realpath(self._path)))))
+        except StoreError:
+            return None
 
     async def save(self, session: StoredSession) -> None:
-        """Return once the session is on the disk. Raises StoreError, and then the old one is still there."""
-        await self._in_thread(lambda: self._save(record.encode(session)))
+        """Return once the session is on the disk.
+
+        Raises StoreError, and then the old one is still there; StoreSuperseded if the lock was lost meanwhile.
+        """
+        held = self._held
+        await self._in_thread(lambda: self._save(session, held))
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Hold off other processes. Raises StoreError if one of them holds the lock for too long."""
         return self._locked()
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        """Yield whenever something happened to the file."""
+        while True:
+            try:
+                target = await self._in_thread(self._prepare)
+                break
+            except StoreError:
+                await asyncio.sleep(_LATER)  # A directory that cannot be used; saves complain of it.
+        with self._watching(target) as watch:
+            count = watch.count(target.name)
+            while True:
+                count = await watch.after(target.name, count)
+                yield
 
     async def close(self) -> None:
         """End the worker thread."""
@@ -84,15 +136,34 @@ class FileStore:
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         target = await self._in_thread(self._prepare)
-        lock = FileLock(target.with_name(target.name + ".lock"))
+        lock = FileLock(target.with_name(target.name + ".lock"), self._lease)
         try:
             try:
-                await lock.acquire(self._lock_timeout)
+                with self._watching(target) as watch:
+                    await lock.acquire(self._lock_timeout, watch)
             except OSError as error:
                 raise StoreError(_explain("cannot be locked", target, error)) from error
+            self._held = lock
             yield
         finally:
+            if self._held is lock:
+                self._held = None
             lock.release()
+
+    @contextlib.contextmanager
+    def _watching(self, target: Path) -> Iterator[Watch]:
+        """One for all who look."""
+        if self._watch is None:
+            self._watch = Watch(target.parent, target.name)
+        watch = self._watch
+        self._lookers += 1
+        try:
+            yield watch
+        finally:
+            self._lookers -= 1
+            if not self._lookers:
+                watch.close()
+                self._watch = None
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._worker is None:
@@ -132,29 +203,42 @@ class FileStore:
             if target.exists() and not target.is_file():
                 raise StoreError(f"{target}: not a regular file; name another path")
             atomic.sweep(target)
+            atomic.sweep(_backup(target))
             atomic.write_temporary(target, b"\0" * 4096).unlink()
             atomic.flush_directory(target.parent)
         except OSError as error:
             raise StoreError(_explain("cannot be written", target, error)) from error
 
-    def _save(self, data: bytes) -> None:
-        target = self._prepare()
+    def _save(self, session: StoredSession, held: FileLock | None) -> None:
+        target, data = self._prepare(), self._codec.encode(session)
         try:
-            atomic.replace(target, data)
+            atomic.replace(target, data, contextlib.nullcontext if held is None else held.committing)
         except OSError as error:
             raise StoreError(_explain("could not be written", target, error)) from error
-
-    def _load(self) -> StoredSession | None:
+        if session.used_at is not None:
+            return  # A mark: a copy without it is as good.
         try:
-            data = _read(self._path, allow_readable=self._allow_readable)
+            atomic.replace(_backup(target), data)
+        except OSError as error:
+            _log.warning("store.backup_failed", problem=_explain("could not be copied", _backup(target), error))
+
+    def _load(self, path: Path) -> StoredSession | None:
+        try:
+            data = _read(path, allow_readable=self._allow_readable)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreError(_explain("cannot be read", self._path, error)) from error
+            raise StoreError(_explain("cannot be read", path, error)) from error
         try:
-            return record.decode(data)
+            return self._codec.decode(data)
+        except StoreAway as error:
+            raise StoreAway(f"{path}: {error}") from None
         except StoreError as error:
-            raise StoreError(f"{self._path}: {error}; {_START_ANEW}") from None
+            raise type(error)(f"{path}: {error}; {_START_ANEW}") from None
+
+
+def _backup(target: Path) -> Path:
+    return target.with_name(target.name + ".backup")
 
 
 def _make(directory: Path) -> None:
@@ -184,7 +268,7 @@ def _read(path: Path, *, allow_readable: bool) -> bytes:
     finally:
         os.close(descriptor)
     if len(data) > record.LONGEST:
-        raise StoreError(f"{path}: it is not a session of reauth-proxy; {_START_ANEW}")
+        raise StoreCorrupt(f"{path}: it is not a session of reauth-proxy; {_START_ANEW}")
     return data
 
 

@@ -281,7 +281,12 @@ class TestStoredBeforeUsed:
             store.failing = True
             with capture_logs() as logs:
                 await after_first_token(session)
-            assert [line["event"] for line in logs if line["log_level"] == "error"] == ["store.failed"]
+            failed = [line for line in logs if line["log_level"] == "error"]
+            assert [(line["event"], line["to_be"]) for line in failed] == [
+                ("store.failed", "marked"),
+                ("store.failed", "written"),
+            ]
+            assert session.store_failed
             assert session.snapshot(now()).store_failed
             assert "store failed" in repr(session)
             assert await session.offer(secret("login"), secret("fresh"), 600)
@@ -322,7 +327,11 @@ class TestDenied:
             assert endpoint.calls == 2
             assert session.state is State.SIGNED_OUT
             assert store.session == StoredSession(
-                None, generation=1, configured=secret("refresh-0").fingerprint(), signed_out="refresh_denied"
+                None,
+                generation=1,
+                configured=secret("refresh-0").fingerprint(),
+                signed_out="refresh_denied",
+                denied=secret("refresh-1").fingerprint(),
             )
 
     @virtual

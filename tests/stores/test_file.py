@@ -18,6 +18,8 @@ from reauth_proxy.stores.file import FileStore, default_path
 
 OLD = StoredSession(Secret("refresh-CANARY-1"), Secret("access-CANARY-1"), 1_800_000_000.0, 1)
 NEW = StoredSession(Secret("refresh-CANARY-2"), Secret("access-CANARY-2"), 1_800_000_060.0, 2)
+#: The file, and the second copy of it.
+KEPT = {"session.json", "session.json.backup"}
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ async def test_only_the_owner_can_read_it(path: Path) -> None:
     assert mode(path) == 0o600
     assert mode(path.parent) == mode(path.parent.parent) == 0o700
     assert mode(path.with_name("session.json.lock")) == 0o600
-    assert names(path.parent) == {"session.json", "session.json.lock"}
+    assert names(path.parent) == KEPT | {"session.json.lock"}
 
 
 async def test_a_directory_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
@@ -102,9 +104,9 @@ async def test_check_sweeps_up_after_dead_processes_and_spares_others(path: Path
     with alive.open("w") as file:
         assert atomic._claimed(file.fileno())
         await store.check()
-        assert names(path.parent) == spared | {"session.json", alive.name}
+        assert names(path.parent) == spared | KEPT | {alive.name}
     await store.check()
-    assert names(path.parent) == spared | {"session.json"}
+    assert names(path.parent) == spared | KEPT
 
 
 async def test_a_file_that_others_may_read_is_refused(path: Path) -> None:
@@ -176,7 +178,7 @@ async def test_a_symbolic_link_keeps_pointing_to_the_file(tmp_path: Path, path: 
         pass
     assert link.is_symlink()
     assert await FileStore(path).load() == NEW
-    assert names(path.parent) == {"session.json", "session.json.lock"}
+    assert names(path.parent) == KEPT | {"session.json.lock"}
 
 
 def failing(number: int) -> object:
@@ -207,7 +209,7 @@ async def test_a_save_that_fails_leaves_the_old_session_and_no_litter(
     assert str(path) in str(caught.value)
     assert "CANARY" not in repr(caught.value) + repr(caught.value.__cause__)
     assert await store.load() == OLD
-    assert names(path.parent) == {"session.json"}
+    assert names(path.parent) == KEPT
 
 
 @pytest.mark.parametrize(("call", "number"), [("fsync", errno.EIO), ("write", errno.ENOSPC), ("open", errno.EROFS)])
@@ -218,7 +220,7 @@ async def test_check_says_why_nothing_can_be_written(
     monkeypatch.setattr(atomic.os, call, failing(number))
     with pytest.raises(StoreError, match="cannot be written"):
         await store.check()
-    assert names(path.parent) == {"session.json"}
+    assert names(path.parent) == KEPT
 
 
 @pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV])
@@ -235,7 +237,7 @@ async def test_a_file_that_is_mounted_by_itself_is_written_in_place(
     assert path.read_bytes().count(b"\n\n") == 0
     await store.save(long)
     assert await store.load() == long
-    assert names(path.parent) == {"session.json"}
+    assert names(path.parent) == KEPT
 
 
 async def test_a_save_is_flushed_file_first_then_the_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +257,7 @@ async def test_a_save_is_flushed_file_first_then_the_name(path: Path, monkeypatc
     monkeypatch.setattr(atomic.os, "fsync", noted_fsync)
     monkeypatch.setattr(atomic.os, "replace", noted_replace)
     await store.save(NEW)
-    assert done == ["flush file", "rename", "flush directory"]
+    assert done == ["flush file", "rename", "flush directory"] * 2, "the file, then its copy"
 
 
 class Gate:
@@ -286,7 +288,7 @@ async def test_a_cancelled_save_is_saved_all_the_same(path: Path, monkeypatch: p
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await store.load() == NEW
-    assert names(path.parent) == {"session.json"}
+    assert names(path.parent) == KEPT
 
 
 async def test_a_cancelled_save_that_fails_is_cancelled_quietly(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +371,7 @@ async def test_a_lock_that_cannot_be_had_says_why(path: Path, monkeypatch: pytes
                 pass
         with pytest.raises(StoreError, match="the file system has no locks"):
             await store.check()
-    assert names(path.parent) == {"session.json", "session.json.lock"}
+    assert names(path.parent) == KEPT | {"session.json.lock"}
     path.with_name("session.json.lock").unlink()
     path.with_name("session.json.lock").mkdir()
     with pytest.raises(StoreError, match="cannot be locked: is a directory"):
@@ -396,7 +398,7 @@ async def test_a_sweep_that_took_a_new_temporary_file_for_a_dead_one_does_no_har
     await store.save(NEW)
     assert len(taken) == 2
     assert await store.load() == NEW
-    assert names(path.parent) == {"session.json"}
+    assert names(path.parent) == KEPT
 
 
 @pytest.mark.parametrize(("number", "harmless"), [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
@@ -418,7 +420,7 @@ async def test_a_directory_that_cannot_be_flushed_matters_only_where_it_could_be
         with pytest.raises(StoreError, match="could not be written"):
             await store.save(NEW)
     assert await store.load() == NEW
-    assert names(path.parent) == {"session.json"}
+    assert names(path.parent) == KEPT
 
 
 async def test_an_error_inside_the_lock_gives_it_back(path: Path) -> None:

@@ -92,7 +92,7 @@ async def test_a_process_killed_while_saving_always_leaves_a_whole_session(tmp_p
         number = session.generation
         assert session.refresh_token == Secret("CANARY" * (number % 700 + 1))
     await store.check()
-    assert [path.name for path in tmp_path.iterdir()] == ["session.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"session.json", "session.json.backup"}
 
 
 async def test_a_holder_killed_with_9_releases_the_lock(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ except StoreError as error:
     assert f"{path}: the session could not be written: file too large" in saving
     assert f"{path}: the session cannot be written: file too large" in checking
     assert "CANARY" not in done.stdout + done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["session.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"session.json", "session.json.backup"}
     session = asyncio.run(FileStore(path).load())
     assert session is not None
     assert session.generation == 1
