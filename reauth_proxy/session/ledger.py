@@ -21,6 +21,9 @@ _log = structlog.get_logger()
 
 #: Pauses between saves that fail grow up to this many seconds.
 LONGEST_PAUSE: Final = 30.0
+_SHORTEST_PAUSE: Final = 0.5
+#: Seconds that the last attempt may take when the program ends.
+_LAST_ATTEMPT: Final = 3.0
 _REMEMBERED: Final = 32
 #: Seconds between two glances.
 LOOK_EVERY: Final = 1.0
@@ -210,8 +213,9 @@ class Ledger:
             saver.cancel()
             await asyncio.wait({saver})
         if self._wanted is not None:
-            with contextlib.suppress(StoreError):
-                await self._write(self._wanted, "written")
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_LAST_ATTEMPT), self.lock():
+                    await self._save_wanted()
 
     def _want(self, record: StoredSession) -> None:
         self._wanted, self._deliberate = record, False
@@ -269,8 +273,10 @@ class Ledger:
             await self._write(self._wanted, "written")
 
     async def _nap(self, attempt: int) -> None:
-        """Wait before the next attempt, unless somebody waits for it."""
+        """Wait before the next attempt, shorter if somebody waits for it, but never not at all after a failure."""
         pause = backoff(attempt, self._random()) if attempt < 6 else LONGEST_PAUSE
+        if attempt > 0:
+            await asyncio.sleep(min(pause, _SHORTEST_PAUSE))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._urgent.wait()

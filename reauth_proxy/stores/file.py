@@ -113,18 +113,32 @@ class FileStore:
         """Hold off other processes. Raises StoreError if one of them holds the lock for too long."""
         return self._locked()
 
-    async def changes(self) -> AsyncGenerator[None, None]:
+    def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever something happened to the file."""
+        return self._events("")
+
+    def releases(self) -> AsyncGenerator[None, None]:
+        """Yield whenever a process let go of the lock, or stopped waiting for it."""
+        return self._events(".lock")
+
+    async def confirm(self) -> None:
+        """Raise StoreSuperseded if the lock was held, and somebody else took it over."""
+        held = self._held
+        if held is not None:
+            await self._in_thread(lambda: _look(held))
+
+    async def _events(self, suffix: str) -> AsyncGenerator[None, None]:
         while True:
             try:
                 target = await self._in_thread(self._prepare)
                 break
             except StoreError:
                 await asyncio.sleep(_LATER)  # A directory that cannot be used; saves complain of it.
+        name = target.name + suffix
         with self._watching(target) as watch:
-            count = watch.count(target.name)
+            count = watch.count(name)
             while True:
-                count = await watch.after(target.name, count)
+                count = await watch.after(name, count)
                 yield
 
     async def close(self) -> None:
@@ -235,6 +249,11 @@ class FileStore:
             raise StoreAway(f"{path}: {error}") from None
         except StoreError as error:
             raise type(error)(f"{path}: {error}; {_START_ANEW}") from None
+
+
+def _look(held: FileLock) -> None:
+    with held.committing():
+        pass
 
 
 def _backup(target: Path) -> Path:

@@ -1,0 +1,62 @@
+"""What Redis does in one step (Lua). Names are `{key}`, a hash, and `{key}:lock`, a string that expires.
+
+The hash has `data`, the session; `fence`, the number of the last grant of the lock; `holder`, who got it. They are in
+one place so that a Redis that forgets, forgets them together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Arguments: holder, lease in ms. Returns the fence, or 0 and for how long the lock is held still, in ms.
+ACQUIRE: Final = """
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  local fence = redis.call('HINCRBY', KEYS[1], 'fence', 1)
+  redis.call('HSET', KEYS[1], 'holder', ARGV[1])
+  return {fence, 0}
+end
+return {0, redis.call('PTTL', KEYS[2])}
+"""
+
+#: Arguments: holder, lease in ms, fence. A lease that ran out, or that a restarted Redis forgot, is taken up again,
+#: unless somebody else has had the lock since. Returns 1 while it is held.
+RENEW: Final = """
+local holder = redis.call('GET', KEYS[2])
+if holder == ARGV[1] then
+  return redis.call('PEXPIRE', KEYS[2], ARGV[2])
+end
+local fence = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
+local mine = tonumber(ARGV[3])
+if holder or fence > mine or (fence == mine and redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1]) then
+  return 0
+end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('HSET', KEYS[1], 'fence', ARGV[3], 'holder', ARGV[1])
+return 1
+"""
+
+#: Arguments: data, holder, fence, channel. Compare and set: refused (0) once the lock was granted to somebody else. A
+#: Redis that went back to an older state has granted a lower fence, and takes what is newer. No holder: whoever it is.
+SAVE: Final = """
+local fence = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
+if ARGV[2] ~= '' then
+  local mine = tonumber(ARGV[3])
+  if fence > mine or (fence == mine and redis.call('HGET', KEYS[1], 'holder') ~= ARGV[2]) then
+    return 0
+  end
+  redis.call('HSET', KEYS[1], 'fence', ARGV[3], 'holder', ARGV[2])
+end
+redis.call('HSET', KEYS[1], 'data', ARGV[1])
+redis.call('PUBLISH', ARGV[4], 'news')
+return 1
+"""
+
+#: Arguments: holder, channel. Lets go of a lock that is held still.
+RELEASE: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+  redis.call('PUBLISH', ARGV[2], 'free')
+  return 1
+end
+return 0
+"""
