@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,18 +107,56 @@ def _json_endpoint(settings: JsonEndpoint, config: Config, tls: ssl.SSLContext) 
 
 
 def store(config: Config, name: str) -> Store:
-    """Return the store of the credential `name`."""
-    if config.store.type == "memory":
+    """Return the store of the credential `name`.
+
+    Raises:
+        ConfigError: what it needs is not installed, or its address is none.
+    """
+    from reauth_proxy.stores.codec import Codec
+    from reauth_proxy.stores.file import FileStore
+
+    chosen = config.store
+    codec = Codec(name, chosen.encryption_key)
+    if chosen.type == "memory":
         from reauth_proxy.stores.memory import MemoryStore
 
         return MemoryStore()
-    from reauth_proxy.stores.file import FileStore
+    if chosen.type == "keyring":
+        _installed("keyring", "keyring")
+        from reauth_proxy.stores.keyring import KeyringStore
 
-    return FileStore(store_file(config, name), allow_readable=config.secrets.allow_readable)
+        return KeyringStore(_store_key(config, name), store_file(config, name))
+    if chosen.type == "redis":
+        _installed("redis.asyncio", "redis")
+        from reauth_proxy.stores.redis import RedisStore, RedisTls
+
+        assert chosen.url is not None, "checked when the configuration was read"
+        files = {
+            key: None if path is None else str(path)
+            for key in ("ca_file", "client_cert", "client_key")
+            for path in [getattr(config.tls, key)]
+        }
+        return RedisStore(chosen.url, _store_key(config, name, "reauth-proxy:"), codec, tls=RedisTls(**files, verify=config.tls.verify))
+    return FileStore(store_file(config, name), codec, allow_readable=config.secrets.allow_readable)
+
+
+def _store_key(config: Config, name: str, prefix: str = "") -> str:
+    if config.store.key is None:
+        return prefix + store_file(config, name).stem
+    return config.store.key if name == "default" else f"{config.store.key}-{name}"
+
+
+def _installed(module: str, extra: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(
+            f"store.type: {extra} needs a package that is not installed; pip install 'reauth-proxy[{extra}]'"
+        ) from None
 
 
 def store_file(config: Config, name: str) -> Path:
-    """Return where the session of the credential `name` is kept, if in a file."""
+    """Return where the session of the credential `name` is kept, if in a file; elsewhere it is called after that."""
     from reauth_proxy.stores.file import default_path
 
     endpoint = config.each_credential[name].token_endpoint

@@ -95,6 +95,10 @@ def _unusable(config: Config) -> Iterator[str]:
     except ConfigError as error:
         yield from error.problems
     for name, credential in config.each_credential.items():
+        try:
+            assemble.store(config, name)
+        except ConfigError as error:
+            yield from error.problems
         endpoint = credential.token_endpoint
         if endpoint.type == "oauth2" and endpoint.private_key is not None:
             from reauth_proxy.issuers.client_auth import Signer

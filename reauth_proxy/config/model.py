@@ -30,6 +30,7 @@ from reauth_proxy.config.kinds import (
 from reauth_proxy.config.problems import listed
 from reauth_proxy.config.routes import NewName, Route, elsewhere, names_of, one_of
 from reauth_proxy.config.secrecy import FieldValues, PrivateFile
+from reauth_proxy.config.store import Store
 from reauth_proxy.session.tokens import Secret
 
 S = TypeVar("S", bound=Section)
@@ -39,22 +40,6 @@ def _section(kind: type[S], description: str) -> S:
     """Return the field of a section that may be absent, and then has its defaults."""
     field: S = Field(default_factory=lambda: kind(), description=description)
     return field
-
-
-class Store(Section):
-    """Where the session survives a restart."""
-
-    type: Annotated[Literal["file", "memory"], Choice] = Field(
-        "file", description="file, or memory: only until the end."
-    )
-    path: AnyPath | None = Field(None, description="The file; by default in the user's state directory.")
-
-    @field_validator("path")
-    @classmethod
-    def _only_for_files(cls, path: Any, info: ValidationInfo) -> Any:
-        if path is not None and info.data.get("type") == "memory":
-            raise ValueError("a store in memory has no path; remove it, or write `type: file`")
-        return path
 
 
 def _some(statuses: tuple[int, ...]) -> tuple[int, ...]:

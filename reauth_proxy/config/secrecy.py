@@ -18,7 +18,7 @@ from reauth_proxy.telemetry.redact import looks_secret
 
 #: Bytes of a PEM file that are searched for a private key.
 _PEM_LIMIT: Final = 1 << 20
-_SECRET_SCHEMA: Final[dict[str, Any]] = {
+SECRET_SCHEMA: Final[dict[str, Any]] = {
     "oneOf": [
         {"type": "string", "minLength": 1},
         {
@@ -35,7 +35,7 @@ _SECRET_SCHEMA: Final[dict[str, Any]] = {
         },
     ]
 }
-_SECRET: Final = WithJsonSchema(_SECRET_SCHEMA)
+_SECRET: Final = WithJsonSchema(SECRET_SCHEMA)
 
 
 def _secret(value: object, info: ValidationInfo) -> Secret:

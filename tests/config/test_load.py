@@ -83,7 +83,7 @@ headers:
         ("capture: []", "3: capture: unknown key; expected access, credential,"),
         ("control: null", "3: control: unknown key; expected access, credential,"),
         ("timeouts: {conect: 5s}", "3: timeouts.conect: unknown key; did you mean `connect`?"),
-        ("store: {encryption_key: x}", "3: store.encryption_key: unknown key; expected path or type"),
+        ("store: {ttl: 5s}", "3: store.ttl: unknown key; expected encryption_key, key, path, type or url"),
         ("store: {pth: }", "3: store.pth: unknown key; did you mean `path`?"),
         ("Refresh: {}", "3: Refresh: unknown key; did you mean `refresh`?"),
         ("timeout: 3s", "3: timeout: unknown key here; did you mean `refresh.timeout`?"),
