@@ -89,12 +89,16 @@ class RedisStore:
         self._lease = lease
         self._redis = _client(url, tls)
         self._place = _place(self._redis)
+        #: The grant of the lock that is in use, and the one before it once it is not.
         self._held: _Lease | None = None
+        self._last: _Lease | None = None
         #: Set when the channel says something; those who wait for the lock listen.
         self._said = asyncio.Event()
         #: When Redis was last found away, in loop time, and whether a save is owed since.
         self._away_at: float | None = None
         self._owes = False
+        #: The highest fence that this process has been granted.
+        self._granted = 0
         #: Strong references.
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -192,7 +196,7 @@ class RedisStore:
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         lease = await self._acquire()
-        self._held = lease
+        self._held = self._last = lease
         renewing = asyncio.create_task(self._renew(lease), name=f"lease of {self._session}")
         try:
             yield
@@ -203,15 +207,25 @@ class RedisStore:
 
     async def _acquire(self) -> _Lease:
         holder = secrets.token_hex(16)
-        await self._give_precedence()
         try:
+            if self._owes and self._last is not None and await self._renewed(self._last):
+                return self._last
+            await self._give_precedence()
             async with asyncio.timeout(self._lock_timeout):
                 while True:
                     said = self._said
                     names = (self._session, self._lock)
                     fence, left = await self._run(ACQUIRE, names, holder, int(self._lease * 1000))
+                    if fence > self._granted:
+                        self._granted = fence
+                        return _Lease(holder, fence)
                     if fence:
-                        return _Lease(holder, int(fence))
+                        # Redis went back to an older state while nobody looked; a lease may be among what it forgot.
+                        await self._let_go(holder)
+                        self._granted = 0
+                        self._note_away()
+                        await self._give_precedence()
+                        continue
                     pause = min(max(left / 1000, 0.01), _LONGEST_PAUSE)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(pause):
@@ -234,14 +248,18 @@ class RedisStore:
 
     async def _renew(self, lease: _Lease) -> None:
         """Keep the lease alive. One that is lost is not worth telling: a save that matters will be refused."""
-        names, part = (self._session, self._lock), _RENEW
+        part = _RENEW
         while True:
             await asyncio.sleep(self._lease * part)
             try:
-                await self._run(RENEW, names, lease.holder, int(self._lease * 1000), lease.fence)
+                await self._renewed(lease)
                 part = _RENEW
             except StoreError:
                 part = _RENEW_AGAIN
+
+    async def _renewed(self, lease: _Lease) -> bool:
+        names = (self._session, self._lock)
+        return bool(await self._run(RENEW, names, lease.holder, int(self._lease * 1000), lease.fence))
 
     def _let_go(self, holder: str) -> asyncio.Task[None]:
         """Release the lock, whoever is cancelled meanwhile; a lease that cannot be released ends by itself."""
@@ -262,14 +280,9 @@ class RedisStore:
         try:
             async with asyncio.timeout(2 * _TIMEOUT):
                 return await command
-        except (AuthenticationError, NoPermissionError) as error:
-            raise StoreAway(f"{self._place}: Redis lets this user or password not in ({_kind(error)})") from None
-        except ResponseError as error:
-            self._note_away()
-            raise StoreAway(f"{self._place}: Redis refuses ({_kind(error)})") from None
         except (RedisError, OSError, TimeoutError) as error:
             self._note_away()
-            raise StoreAway(f"{self._place}: Redis cannot be reached ({type(error).__name__})") from None
+            raise StoreAway(f"{self._place}: {_why(error)}") from None
 
     def _note_away(self) -> None:
         self._away_at = asyncio.get_running_loop().time()
@@ -319,7 +332,12 @@ def _place(redis: Redis) -> str:
     return f"redis at {arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
 
 
-def _kind(error: RedisError) -> str:
-    """Return the first word of a server's error, such as READONLY; the rest may repeat what it was sent."""
-    word = str(error).partition(" ")[0]
-    return word if word.isupper() and word.isalpha() else type(error).__name__
+def _why(error: Exception) -> str:
+    """Say what went wrong. Of a server's text only the first word is told, such as READONLY: the rest may be anything."""
+    cause = error.__cause__ if isinstance(error.__cause__, RedisError) else error
+    if isinstance(cause, AuthenticationError | NoPermissionError):
+        return "Redis lets this user or password not in"
+    word = str(cause).partition(" ")[0]
+    if isinstance(cause, ResponseError):
+        return f"Redis refuses ({word if word.isupper() and word.isalpha() else type(cause).__name__})"
+    return f"Redis cannot be reached ({type(error).__name__})"
