@@ -29,10 +29,8 @@ _log = structlog.get_logger()
 
 Cause = Literal["rejected", "expired", "renewal", "interrupted"]
 
-_ROTATION_LOST: Final = (
-    "rotation probably lost: an earlier request with this refresh token got no answer that was saved, and the "
-    "authorization server does not take it twice"
-)
+_UNANSWERED: Final = "an earlier request with this refresh token got no answer that was saved"
+_ROTATION_LOST: Final = f"rotation probably lost: {_UNANSWERED}, and the authorization server does not take it twice"
 _REFUSED: Final = "the refresh token was refused: revoked, expired, or used by somebody else"
 #: How often a process that was stopped for too long asks for the lock again, to save what it got.
 _LATE_ATTEMPTS: Final = 3
@@ -170,6 +168,8 @@ class Flight:
             used = self._book.refresh_token
             assert used is not None, "a session that refreshes has a refresh token"
             doubted = self._ledger.doubts(used)
+            if doubted:
+                _log.warning("refresh.repeated", detail=_UNANSWERED, **self._who())
             await self._ledger.mark(self._book.record(), self._clock())
             reply = await self._reply(used) if not self.superseded else None
             if reply is None:

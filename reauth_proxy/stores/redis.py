@@ -333,7 +333,7 @@ def _place(redis: Redis) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Say what went wrong. Of a server's text only the first word is told, such as READONLY: the rest may be anything."""
+    """Say what went wrong. Of a server's text only the first word is told, such as READONLY: it may hold anything."""
     cause = error.__cause__ if isinstance(error.__cause__, RedisError) else error
     if isinstance(cause, AuthenticationError | NoPermissionError):
         return "Redis lets this user or password not in"
