@@ -30,12 +30,7 @@ LOOK_EVERY: Final = 1.0
 
 
 class Ledger:
-    """Stands between a session and its store. No failing store ends a session: it goes on from memory, loudly.
-
-    Attributes:
-        problem: what is wrong with the store, for people: the newest tokens may not survive this process, and nobody
-            can be sure what others know. None while all is well.
-    """
+    """Stands between a session and its store. No failing store ends a session: it goes on from memory, loudly."""
 
     def __init__(self, name: str, store: Store, random: Callable[[], float]) -> None:
         self._name = name
@@ -57,7 +52,16 @@ class Ledger:
         self._tried: asyncio.Future[None] | None = None
         self._urgent = asyncio.Event()
         self._looked_at: Instant | None = None
-        self.problem: str | None = None
+        #: What went wrong last, by what was to be done, until it works.
+        self._problems: dict[str, str] = {}
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the store, for people; None while all is well.
+
+        The newest tokens may not survive this process then, and others may know better.
+        """
+        return next(iter(self._problems.values()), None)
 
     async def open(self) -> StoredSession | None:
         """Check that the store can be written and return what it holds, or a second copy of it. Raises StoreError."""
@@ -91,6 +95,8 @@ class Ledger:
             except StoreError as error:
                 # Nobody holds it; it is broken. Better to risk another process than to lose the session for sure.
                 self._complain("locked", error)
+            else:
+                self._recovered("locked")
             yield
 
     async def look(self, *, ours_is_dead: bool = False) -> StoredSession | None:
@@ -113,7 +119,7 @@ class Ledger:
             if isinstance(error, StoreCorrupt):
                 self._restore()
             return None
-        self._recovered()
+        self._recovered("read")
         if stored is None:
             self._restore()
             return None
@@ -138,7 +144,7 @@ class Ledger:
         self._learn(news)
         if news.refresh_token is not None:
             self._wanted, self._deliberate = None, False
-            self._recovered()
+            self._recovered("written")
 
     async def news(self, *, ours_is_dead: bool = False) -> StoredSession | None:
         """Return the news, and take note of them. Raises StoreAway."""
@@ -297,14 +303,16 @@ class Ledger:
         if record.used_at is None:
             self._doubted = None
             _log.debug("store.saved", credential=self._name, generation=record.generation)
-        self._recovered()
+        if self._wanted is None:
+            self._recovered("written", "marked", "read")
 
-    def _recovered(self) -> None:
-        if self._wanted is None and self.problem is not None:
-            self.problem = None
+    def _recovered(self, *done: str) -> None:
+        before = self._problems
+        self._problems = {name: problem for name, problem in before.items() if name not in done}
+        if before and not self._problems:
             _log.info("store.mended", credential=self._name)
 
     def _complain(self, done: str, error: Exception) -> None:
         known = {"error": str(error)} if isinstance(error, StoreError) else where(error)
-        self.problem = known["error"]
+        self._problems[done] = known["error"]
         _log.error("store.failed", credential=self._name, to_be=done, **known)

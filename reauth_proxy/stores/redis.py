@@ -33,7 +33,7 @@ from reauth_proxy.stores.redis_scripts import ACQUIRE, RELEASE, RENEW, SAVE
 T = TypeVar("T")
 
 #: Seconds after which a holder that does not renew its lease loses it.
-LEASE: Final = 10.0
+LEASE: Final = 5.0
 #: Seconds that Redis may take for one command.
 _TIMEOUT: Final = 3.0
 #: Seconds between two attempts for a lock of which nobody says that it is free.

@@ -1,0 +1,131 @@
+"""The lock file: who holds it, who waits, and who loses it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from reauth_proxy.errors import StoreBusy, StoreSuperseded
+from reauth_proxy.session.tokens import Secret, StoredSession
+from reauth_proxy.stores.file import FileStore
+from reauth_proxy.stores.flock import FileLock
+from reauth_proxy.stores.watch import Watch
+
+#: Whoever does not touch the lock file for so long has been stopped.
+SHORT = 0.3
+OLD = StoredSession(Secret("refresh-CANARY-1"), generation=1)
+NEW = StoredSession(Secret("refresh-CANARY-2"), generation=2)
+LATE = StoredSession(Secret("refresh-CANARY-3"), generation=2)
+
+
+def freeze(store: FileStore) -> None:
+    """Let the holder touch the lock file no more, as if it were stopped."""
+    assert store._held is not None
+    assert store._held._heart is not None
+    store._held._heart.cancel()
+
+
+async def test_a_lock_is_kept_for_longer_than_its_lease_while_its_holder_lives(tmp_path: Path) -> None:
+    one = FileStore(tmp_path / "session.json", lease=SHORT)
+    other = FileStore(tmp_path / "session.json", lease=SHORT, lock_timeout=4 * SHORT)
+    async with one.lock():
+        with pytest.raises(StoreBusy):
+            async with other.lock():
+                pass
+        await one.save(NEW)
+    async with other.lock():
+        assert await other.load() == NEW
+
+
+async def test_a_stopped_holder_loses_the_lock_and_its_late_write_is_refused(tmp_path: Path) -> None:
+    one, other = (FileStore(tmp_path / "session.json", lease=SHORT) for _ in range(2))
+    async with one.lock():
+        await one.save(OLD)
+        freeze(one)
+        async with other.lock():
+            with pytest.raises(StoreSuperseded, match="stopped for longer"):
+                await one.save(LATE)
+            await other.save(NEW)
+        with pytest.raises(StoreSuperseded, match="stopped for longer"):
+            await one.save(LATE)
+        with pytest.raises(StoreSuperseded):
+            await one.confirm()
+    assert await other.load() == NEW
+    assert {path.name for path in tmp_path.iterdir()} == {"session.json", "session.json.backup", "session.json.lock"}
+
+
+async def test_of_many_that_wait_for_a_stopped_one_one_at_a_time_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "session.json"
+    holder = FileStore(path, lease=SHORT)
+    inside, most = 0, 0
+
+    async def enter() -> None:
+        nonlocal inside, most
+        async with FileStore(path, lease=SHORT).lock():
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.01)
+            inside -= 1
+
+    async with holder.lock():
+        freeze(holder)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(enter() for _ in range(8)))
+    assert most == 1
+
+
+async def test_whoever_waits_goes_on_when_the_lock_is_let_go_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reauth_proxy.stores.flock._FIRST_PAUSE", 60.0)
+    monkeypatch.setattr("reauth_proxy.stores.flock._LONGEST_PAUSE", 60.0)
+    one, other = (FileStore(tmp_path / "session.json") for _ in range(2))
+
+    async def enter() -> None:
+        async with other.lock():
+            pass
+
+    async with one.lock():
+        waiting = asyncio.create_task(enter())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_a_lock_file_that_was_removed_is_not_shared_with_whoever_made_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "session.json.lock"
+    watch = Watch(tmp_path)
+    one, other = FileLock(path), FileLock(path)
+    await one.acquire(1.0, watch)
+    path.unlink()
+    await other.acquire(1.0, watch)
+    with pytest.raises(StoreSuperseded), one.committing():
+        pass
+    with other.committing():
+        pass
+    one.release()
+    other.release()
+    watch.close()
+
+
+async def test_a_lock_file_is_never_followed_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "session.json.lock").symlink_to(tmp_path / "elsewhere")
+    watch = Watch(tmp_path)
+    with pytest.raises(OSError, match="symbolic links"):
+        await FileLock(tmp_path / "session.json.lock").acquire(1.0, watch)
+    watch.close()
+
+
+async def test_every_save_of_another_process_is_heard_of(tmp_path: Path) -> None:
+    one, other = (FileStore(tmp_path / "session.json") for _ in range(2))
+    changes = other.changes()
+    heard = asyncio.ensure_future(anext(changes))
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(20):
+        await one.save(OLD)
+        await heard
+    assert await other.load() == OLD
+    await changes.aclose()

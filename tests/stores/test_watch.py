@@ -1,0 +1,110 @@
+"""Hearing of what happens to files, with inotify and without."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from reauth_proxy.stores import watch as module
+from reauth_proxy.stores.watch import Watch
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="there is no inotify")
+
+
+@pytest_asyncio.fixture(params=["inotify", "polling"])
+async def watch(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Watch]:
+    if request.param == "polling":
+        monkeypatch.setattr(module, "_notifier", lambda directory: None)
+        monkeypatch.setattr(module, "_POLL", 0.01)
+    else:
+        monkeypatch.setattr(module, "_LOOK", 3600.0)
+        if sys.platform != "linux":
+            pytest.skip("there is no inotify")
+    watch = Watch(tmp_path, "session.json")
+    yield watch
+    watch.close()
+
+
+async def heard(watch: Watch, count: int) -> int:
+    return await watch.after("session.json", count, 10.0)
+
+
+async def test_a_new_file_a_rename_over_it_and_a_change_in_it_are_heard(watch: Watch, tmp_path: Path) -> None:
+    path = tmp_path / "session.json"
+    count = watch.count("session.json")
+    for content in ("1", "22"):
+        (tmp_path / "beside").write_text(content)
+        (tmp_path / "beside").replace(path)
+        assert await heard(watch, count) > count
+        count = watch.count("session.json")
+    path.write_text("333")
+    assert await heard(watch, count) > count
+
+
+async def test_what_happened_before_one_looked_is_not_missed(watch: Watch, tmp_path: Path) -> None:
+    count = watch.count("session.json")
+    (tmp_path / "session.json").write_text("1")
+    first = await heard(watch, count)
+    assert await watch.after("session.json", count, 0) == first
+
+
+async def test_other_files_wake_nobody(watch: Watch, tmp_path: Path) -> None:
+    count = watch.count("session.json")
+    (tmp_path / "other.json").write_text("1")
+    assert await watch.after("session.json", count, 0.1) == count
+
+
+async def test_who_is_cancelled_leaves_nothing_behind(watch: Watch) -> None:
+    waiting = asyncio.create_task(heard(watch, 0))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert not watch._waiting
+
+
+@LINUX
+async def test_an_end_of_writing_is_heard_too_which_ends_locks(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, "session.json")
+    with (tmp_path / "session.json.lock").open("w"):
+        count = watch.count("session.json.lock")
+        waiting = asyncio.create_task(watch.after("session.json.lock", count, 10.0))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    assert await waiting == count + 1
+    watch.close()
+
+
+@LINUX
+async def test_a_directory_that_goes_is_looked_for_by_polling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_POLL", 0.01)
+    monkeypatch.setattr(module, "_LOOK", 0.05)
+    directory = tmp_path / "state"
+    directory.mkdir()
+    watch = Watch(directory, "session.json")
+    directory.rmdir()
+    count = await heard(watch, 0)
+    assert count == 1
+    directory.mkdir()
+    (directory / "session.json").write_text("1")
+    assert await heard(watch, count) == 2
+    watch.close()
+
+
+@LINUX
+async def test_without_inotify_to_be_had_it_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import inotify_simple
+
+    def none_left(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(inotify_simple.INotify, "add_watch", none_left)
+    assert module._notifier(tmp_path) is None
+    monkeypatch.setattr(inotify_simple, "INotify", none_left)
+    assert module._notifier(tmp_path) is None
