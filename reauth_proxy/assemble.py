@@ -116,7 +116,7 @@ def store(config: Config, name: str) -> Store:
     from reauth_proxy.stores.file import FileStore
 
     chosen = config.store
-    codec = Codec(name, chosen.encryption_key)
+    codec = Codec(name, chosen.encryption_key or ())
     if chosen.type == "memory":
         from reauth_proxy.stores.memory import MemoryStore
 

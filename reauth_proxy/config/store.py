@@ -68,8 +68,8 @@ class Store(Section):
     key: Words | None = Field(
         None, description="The session's name in Redis or the keyring; by default after token endpoint and client."
     )
-    encryption_key: EncryptionKeys = Field(
-        (),
+    encryption_key: EncryptionKeys | None = Field(
+        None,
         repr=False,
         description="32 random bytes in base64 or hex; of a list the first encrypts, all decrypt. For file and redis.",
     )

@@ -160,9 +160,9 @@ class Ledger:
         self._looked_at = now
         return await self.look(ours_is_dead=True)
 
-    def doubts(self, refresh_token: Secret) -> bool:
+    def doubts(self, refresh_token: Secret | None) -> bool:
         """Tell whether a request was made with this refresh token, here or elsewhere, whose answer nobody saved."""
-        return self._doubted == refresh_token
+        return refresh_token is not None and self._doubted == refresh_token
 
     async def mark(self, record: StoredSession, now: Instant) -> None:
         """Note, durably if that can be, that the record's refresh token is about to be used.

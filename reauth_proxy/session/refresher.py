@@ -149,8 +149,7 @@ class Session:
         self._book.begin(stored, self._configured, self._clock(), self._random())
         self._renewal.arm()
         self._following.start()
-        token = self._book.refresh_token
-        if token is not None and self._ledger.doubts(token):
+        if self._ledger.doubts(self._book.refresh_token):
             # Authorization servers that allow for lost answers do so for a short while only.
             _log.warning("refresh.interrupted", **self._who())
             self._refresh("interrupted")

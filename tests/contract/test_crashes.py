@@ -264,7 +264,7 @@ from reauth_proxy.session.state import RefreshPolicy
 from reauth_proxy.session.tokens import Secret
 from reauth_proxy.stores.file import FileStore
 async def main():
-    endpoint = OAuth2Endpoint(OAuth2Settings(client_id="web", url=sys.argv[1]))
+    endpoint = OAuth2Endpoint(OAuth2Settings(client_id="web", url=sys.argv[1], client_auth="none"))
     policy = RefreshPolicy(background=False, min_interval=0)
     session = Session("default", endpoint, FileStore(Path(sys.argv[2])), policy, configured=Secret(sys.argv[3]))
     await session.start()
