@@ -95,7 +95,6 @@ TESTED_ELSEWHERE: Final = {
     "session/protocols.py": "types only",
     "issuers/transport.py": "tests/issuers against real sockets",
     "issuers/lifetimes.py": "tests/issuers/test_reply.py",
-    "session/following.py": "tests/session/test_refresher.py",
     "stores/redis_scripts.py": "tests/stores/test_redis.py",
     "stores/atomic.py": "tests/stores/test_file.py",
     "stores/record.py": "tests/stores/test_file.py",

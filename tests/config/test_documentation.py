@@ -164,12 +164,13 @@ def test_the_example_is_for_the_servers_of_the_demo() -> None:
 
 
 def test_the_configurations_in_the_documents_are_read() -> None:
-    for name in ("docs/configuration.md", "docs/security.md", "README.md"):
+    for name in ("docs/configuration.md", "docs/security.md", "docs/stores.md", "README.md"):
         blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
         assert blocks
         for block in blocks:
             text = block if "upstream:" in block else f"upstream: https://api.example.com\ncredential:\n{block}"
             text = text.replace("{file: /run/secrets/refresh-token}", "x")
+            text = re.sub(r"\{file: /run/secrets/store-key(-old)?\}", "ab" * 32, text)
             assert "api.example.com" in [
                 route.upstream.host for route in read(text, {"REFRESH_TOKEN": "CANARY"}).each_route
             ]

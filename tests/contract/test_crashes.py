@@ -263,6 +263,8 @@ from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import RefreshPolicy
 from reauth_proxy.session.tokens import Secret
 from reauth_proxy.stores.file import FileStore
+from reauth_proxy.telemetry import logs
+logs.configure("info", "json")
 async def main():
     endpoint = OAuth2Endpoint(OAuth2Settings(client_id="web", url=sys.argv[1], client_auth="none"))
     policy = RefreshPolicy(background=False, min_interval=0)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from tests.fakes.arrivals import PATIENCE
@@ -40,14 +40,18 @@ class Program:
 
 
 @asynccontextmanager
-async def program(*arguments: str) -> AsyncIterator[Program]:
-    """Run ``reauth-proxy`` with these arguments; its log and its output are one."""
+async def program(*arguments: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[Program]:
+    """Run ``reauth-proxy`` with these arguments; its log and its output are one.
+
+    Args:
+        environ: variables besides this process's.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "reauth_proxy", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
+        env={**os.environ, **(environ or {}), "PYTHONWARNINGS": "error"},
     )
     running = Program(process)
     try:
