@@ -144,7 +144,7 @@ class Ledger:
         self._learn(news)
         if news.refresh_token is not None:
             self._wanted, self._deliberate = None, False
-            self._recovered("written")
+            self._recovered("written", "marked")  # Somebody could write it.
 
     async def news(self, *, ours_is_dead: bool = False) -> StoredSession | None:
         """Return the news, and take note of them. Raises StoreAway."""
