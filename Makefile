@@ -37,7 +37,7 @@ bench: $(BENCH_STAMP) ## CPU time per request beside Envoy, nginx, Caddy, Go and
 
 lock: $(STAMP) ## renew requirements/: the newest versions that pyproject.toml allows, for every Python and platform, with hashes
 	@$(PIP) install 'uv>=0.9'
-	@$(BIN)/uv pip compile $(LOCK_FLAGS) pyproject.toml --output-file requirements/runtime.txt
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) pyproject.toml --extra redis --output-file requirements/runtime.txt
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --output-file requirements/build.txt
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) pyproject.toml --extra dev --group ci --group build \
 		--constraint requirements/runtime.txt --constraint requirements/build.txt --output-file requirements/dev.txt

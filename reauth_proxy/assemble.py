@@ -136,7 +136,8 @@ def store(config: Config, name: str) -> Store:
             for key in ("ca_file", "client_cert", "client_key")
             for path in [getattr(config.tls, key)]
         }
-        return RedisStore(chosen.url, _store_key(config, name, "reauth-proxy:"), codec, tls=RedisTls(**files, verify=config.tls.verify))
+        tls = RedisTls(**files, verify=config.tls.verify)
+        return RedisStore(chosen.url, _store_key(config, name, "reauth-proxy:"), codec, tls=tls)
     return FileStore(store_file(config, name), codec, allow_readable=config.secrets.allow_readable)
 
 

@@ -56,7 +56,8 @@ def test_the_redis_keeps_what_it_is_told() -> None:
 
 
 def test_the_image_has_what_a_redis_store_needs() -> None:
-    assert "'.[redis]'" in (ROOT / "Dockerfile").read_text()
+    assert "requirements/runtime.txt" in (ROOT / "Dockerfile").read_text()
+    assert re.search(r"^redis==", (ROOT / "requirements" / "runtime.txt").read_text(), re.MULTILINE)
 
 
 async def test_check_accepts_its_configuration() -> None:
