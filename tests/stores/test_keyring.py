@@ -1,4 +1,4 @@
-"""The keyring store with a real backend: an encrypted file of keyrings.alt, where there is no desktop."""
+"""The keyring store with a real backend of the keyring package: a file, where there is no desktop."""
 
 from __future__ import annotations
 

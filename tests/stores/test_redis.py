@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,7 +15,8 @@ import pytest_asyncio
 from reauth_proxy.errors import ConfigError, StoreAway, StoreBusy, StoreCorrupt, StoreError, StoreSuperseded
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.codec import Codec
-from reauth_proxy.stores.redis import RedisStore
+from reauth_proxy.stores.redis import RedisStore, RedisTls
+from tests.fakes.certificates import Authority
 from tests.fakes.redis import RedisServer, redis_server
 
 OLD = StoredSession(Secret("refresh-CANARY-1"), Secret("access-CANARY-1"), 1_800_000_000.0, 1)
@@ -297,6 +300,38 @@ async def test_a_password_is_needed_where_it_is_asked_for_and_never_shown() -> N
         store = RedisStore(Secret(f"unix://:CANARY-password@{server.socket}"), "session")
         await store.check()
         assert await store.load() is None
+        await store.close()
+
+
+def a_free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+async def test_over_tls_the_server_is_verified_and_may_ask_who_we_are(tmp_path: Path) -> None:
+    authority, stranger = Authority(tmp_path, "authority"), Authority(tmp_path, "stranger")
+    certificate, key = authority.issue("localhost")
+    ours = tuple(map(str, authority.issue("client", client=True)))
+    port = a_free_port()
+    options = ("--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    async with redis_server(*options, "--tls-ca-cert-file", str(authority.file), "--tls-auth-clients", "yes"):
+        url = Secret(f"rediss://localhost:{port}/0")
+        store = RedisStore(url, "session", tls=RedisTls(str(authority.file), *ours))
+        await store.check()
+        async with store.lock():
+            await store.save(OLD)
+        assert await store.load() == OLD
+        await store.close()
+        for tls in (RedisTls(str(stranger.file), *ours), RedisTls(None, *ours), RedisTls(str(authority.file))):
+            store = RedisStore(url, "session", tls=tls)
+            with pytest.raises(StoreAway, match=f"redis at localhost:{port}: Redis cannot be reached"):
+                await store.load()
+            await store.close()
+        store = RedisStore(Secret(f"rediss://127.0.0.1:{port}/0"), "session", tls=RedisTls(str(authority.file), *ours))
+        with pytest.raises(StoreAway, match="cannot be reached"):
+            await store.load()
         await store.close()
 
 
