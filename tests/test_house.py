@@ -95,6 +95,7 @@ TESTED_ELSEWHERE: Final = {
     "session/protocols.py": "types only",
     "issuers/transport.py": "tests/issuers against real sockets",
     "issuers/lifetimes.py": "tests/issuers/test_reply.py",
+    "stores/inotify.py": "tests/stores/test_watch.py",
     "stores/redis_scripts.py": "tests/stores/test_redis.py",
     "stores/atomic.py": "tests/stores/test_file.py",
     "stores/record.py": "tests/stores/test_file.py",

@@ -7,10 +7,9 @@ import contextlib
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from inotify_simple import INotify
+from reauth_proxy.stores.inotify import IGNORED, Q_OVERFLOW, Inotify
 
 #: Seconds between two looks where the kernel tells nothing, and where it should: on a network file system it knows
 #: nothing of what other machines do.
@@ -34,7 +33,7 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._notify = _notifier(directory)
         if self._notify is not None:
-            self._loop.add_reader(self._notify.fileno(), self._hear)
+            self._loop.add_reader(self._notify.descriptor, self._hear)
         self._seen = {name: _look(directory / name) for name in names}
         self._timer = self._loop.call_later(self._pause, self._poll)
 
@@ -66,14 +65,13 @@ class Watch:
 
     def _hear(self) -> None:
         assert self._notify is not None
-        from inotify_simple import flags
-
-        for event in self._notify.read(timeout=0):
-            self._counts[event.name] += 1
-            if event.mask & (flags.IGNORED | flags.Q_OVERFLOW):  # The directory is gone, or too much happened at once.
+        for name, mask in self._notify.read():
+            self._counts[name] += 1
+            if mask & (IGNORED | Q_OVERFLOW):  # The directory is gone, or too much happened at once.
                 self._counts.update(self._names)
-                if event.mask & flags.IGNORED:
-                    self._deafen()
+            if mask & IGNORED:
+                self._deafen()
+                break
         self._wake()
 
     def _poll(self) -> None:
@@ -92,27 +90,17 @@ class Watch:
 
     def _deafen(self) -> None:
         if self._notify is not None:
-            self._loop.remove_reader(self._notify.fileno())
+            self._loop.remove_reader(self._notify.descriptor)
             self._notify.close()
             self._notify = None
 
 
-def _notifier(directory: Path) -> INotify | None:
+def _notifier(directory: Path) -> Inotify | None:
     """Return what tells, None where there is none: not on Linux, or too many of them (fs.inotify.max_user_watches)."""
     try:
-        from inotify_simple import INotify, flags
-    except ImportError:
-        return None
-    try:
-        notify = INotify(nonblocking=True)
+        return Inotify(directory)
     except OSError:
         return None
-    try:
-        notify.add_watch(directory, flags.MOVED_TO | flags.CLOSE_WRITE | flags.ONLYDIR)
-    except OSError:
-        notify.close()
-        return None
-    return notify
 
 
 def _look(path: Path) -> tuple[int, int, int] | None:

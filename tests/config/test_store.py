@@ -88,13 +88,13 @@ def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     for kind, more in (("redis", ", url: 'redis://localhost'"), ("keyring", "")):
         config = read(LEAST + f"store: {{type: {kind}{more}}}\n")
         with pytest.raises(ConfigError, match=rf"pip install 'reauth-proxy\[{kind}\]'"):
-            assemble.store(config)
+            assemble.store(config, "default")
 
 
 async def test_every_kind_of_store_is_made() -> None:
     made = {}
     for text in ("{type: file}", "{type: memory}", "{type: keyring}", "{type: redis, url: 'redis://localhost'}"):
-        store = assemble.store(read(LEAST + f"store: {text}\n"))
+        store = assemble.store(read(LEAST + f"store: {text}\n"), "default")
         made[text] = type(store).__name__
         await store.close()
     assert list(made.values()) == ["FileStore", "MemoryStore", "KeyringStore", "RedisStore"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from reauth_proxy.stores import inotify
 from reauth_proxy.stores import watch as module
 from reauth_proxy.stores.watch import Watch
 
@@ -99,12 +100,14 @@ async def test_a_directory_that_goes_is_looked_for_by_polling(tmp_path: Path, mo
 
 @LINUX
 async def test_without_inotify_to_be_had_it_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import inotify_simple
-
-    def none_left(*args: object, **kwargs: object) -> None:
+    def none_left(result: int) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(inotify_simple.INotify, "add_watch", none_left)
-    assert module._notifier(tmp_path) is None
-    monkeypatch.setattr(inotify_simple, "INotify", none_left)
-    assert module._notifier(tmp_path) is None
+    before = set(Path("/dev/fd").iterdir())
+    for working in (0, 1):
+        calls = iter([lambda result: result] * working + [none_left])
+        monkeypatch.setattr(inotify, "_checked", lambda result, calls=calls: next(calls)(result))
+        assert module._notifier(tmp_path) is None
+    monkeypatch.undo()
+    assert len(set(Path("/dev/fd").iterdir()) - before) <= 1, "at most the one whose making was made to look failed"
+    assert module._notifier(tmp_path / "none") is None
