@@ -104,6 +104,9 @@ class Flight:
 
     async def run(self) -> None:
         """Refresh until there is a verdict, or nobody wants it any more."""
+        if self._cause == "interrupted":
+            # Authorization servers that allow for lost answers do so for a short while only.
+            _log.warning("refresh.interrupted", **self._who())
         _log.info("refresh.started", cause=self._cause, **self._who())
         try:
             while (unavailable := await self._try()) is not None:

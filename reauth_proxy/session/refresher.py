@@ -81,9 +81,8 @@ class Session:
         self._closing = False
 
     def __repr__(self) -> str:
-        story = [str(self.snapshot(self._clock()))]
-        story += [repr(self._flight)] if self._flight else []
-        story += ["closing"] if self._closing else []
+        story = [str(self.snapshot(self._clock()))] + [repr(self._flight)] * bool(self._flight)
+        story += ["closing"] * self._closing
         return f"<Session {self.name} {self._book.state.value}: {', '.join(story)}>"
 
     @property
@@ -150,8 +149,6 @@ class Session:
         self._renewal.arm()
         self._following.start()
         if self._ledger.doubts(self._book.refresh_token):
-            # Authorization servers that allow for lost answers do so for a short while only.
-            _log.warning("refresh.interrupted", **self._who())
             self._refresh("interrupted")
 
     def usable(self) -> AccessToken | None:
