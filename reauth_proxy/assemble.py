@@ -11,8 +11,12 @@ from reauth_proxy.errors import ConfigError
 from reauth_proxy.session.state import RefreshPolicy
 
 if TYPE_CHECKING:
-    from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
+    from reauth_proxy.config.address import Url
+    from reauth_proxy.config.credential import JsonEndpoint
+    from reauth_proxy.config.credential import OAuth2Endpoint as OAuth2Section
     from reauth_proxy.config.model import TLS, Config
+    from reauth_proxy.issuers.client import Grant
+    from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
     from reauth_proxy.session.protocols import Store, TokenEndpoint
     from reauth_proxy.session.tokens import Secret
 
@@ -49,20 +53,22 @@ def tls_context(tls: TLS) -> ssl.SSLContext:
 
 def token_endpoint(config: Config, name: str, tls: ssl.SSLContext) -> TokenEndpoint:
     """Return the token endpoint of the credential `name`. Raises ConfigError."""
-    settings = config.each_credential[name].token_endpoint
+    credential = config.each_credential[name]
+    settings = credential.token_endpoint
     if settings.type == "json":
         return _json_endpoint(settings, config, tls)
-    return _oauth2_endpoint(settings, config, tls)
+    return _oauth2_endpoint(settings, credential.grant, config, tls)
 
 
-def _oauth2_endpoint(settings: OAuth2Endpoint, config: Config, tls: ssl.SSLContext) -> TokenEndpoint:
-    from reauth_proxy.issuers import oauth2
+def _oauth2_endpoint(settings: OAuth2Section, grant: Grant, config: Config, tls: ssl.SSLContext) -> OAuth2Endpoint:
+    from reauth_proxy.issuers.client import OAuth2Settings
+    from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
 
-    return oauth2.OAuth2Endpoint(
-        oauth2.OAuth2Settings(
+    return OAuth2Endpoint(
+        OAuth2Settings(
             client_id=settings.client_id,
-            url=None if settings.url is None else str(settings.url),
-            issuer=None if settings.issuer is None else str(settings.issuer),
+            url=_text(settings.url),
+            issuer=_text(settings.issuer),
             client_secret=settings.client_secret,
             client_auth=settings.client_auth,
             private_key=settings.private_key,
@@ -71,12 +77,21 @@ def _oauth2_endpoint(settings: OAuth2Endpoint, config: Config, tls: ssl.SSLConte
             scope=settings.scope,
             params=settings.params,
             headers=settings.headers,
+            grant=grant,
+            authorization_url=_text(settings.authorization_url),
+            device_authorization_url=_text(settings.device_authorization_url),
+            revocation_url=_text(settings.revocation_url),
+            authorization_params=settings.authorization_params,
         ),
         ssl=tls,
         connect_timeout=config.timeouts.connect,
         trust_env=config.trust_env,
         allow_insecure=config.tls.allow_insecure,
     )
+
+
+def _text(url: Url | None) -> str | None:
+    return None if url is None else str(url)
 
 
 def _json_endpoint(settings: JsonEndpoint, config: Config, tls: ssl.SSLContext) -> TokenEndpoint:

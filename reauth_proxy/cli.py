@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 import click
 
@@ -29,6 +29,7 @@ _EXAMPLES: Final = """\b
 Examples:
   reauth-proxy demo                          try it, with no file and no network
   reauth-proxy check --config config.yaml    every mistake in a file, at once
+  reauth-proxy login --config config.yaml    sign in with a browser
   reauth-proxy --config config.yaml          run; SIGTERM drains and ends it
   reauth-proxy schema > schema.json          for your editor
 """
@@ -52,7 +53,7 @@ def cli(context: click.Context, config_file: Path | None) -> None:
         if config_file is not None:
             raise click.UsageError(
                 f"--config goes behind the command: reauth-proxy {context.invoked_subcommand} --config FILE"
-                if context.invoked_subcommand == "check"
+                if context.invoked_subcommand in ("check", "login", "logout")
                 else f"`{context.invoked_subcommand}` takes no --config."
             )
         return
@@ -134,7 +135,73 @@ def _described(credential: Credential) -> str:
     else:
         where = f"json, {endpoint.method} {endpoint.url.shown}"
     given = "a refresh token is configured" if credential.refresh_token else "the refresh token is in the store"
+    if credential.grant == "client_credentials":
+        given = "the client asks for itself"
     return f"{where}; {given}"
+
+
+_CREDENTIAL: Final = click.option(
+    "--credential", "name", default="default", metavar="NAME", help="Which of several credentials."
+)
+
+
+@cli.command()
+@click.option("-c", "--config", "config_file", type=_CONFIG, metavar="FILE", required=True, help="The daemon's file.")
+@_CREDENTIAL
+@click.option("--device", "way", flag_value="device", help="Show a code to enter on another device (RFC 8628).")
+@click.option("--stdin", "way", flag_value="stdin", help="Read a refresh token from standard input.")
+@click.option("--browser/--no-browser", default=True, help="Whether to open a browser, or only say the address.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 3600),
+    default=300.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="How long the person may take.",
+)
+@click.pass_context
+def login(
+    context: click.Context,
+    config_file: Path,
+    name: str,
+    way: Literal["device", "stdin"] | None,
+    browser: bool,
+    timeout: float,
+) -> None:
+    """Sign in, and put the refresh token into the store; a running daemon goes on with it.
+
+    Opens the authorization server's page in the browser, which comes back to a port on 127.0.0.1: the authorization
+    code grant with PKCE (RFC 8252). On a machine without a browser, --device. Exits with 0 once the session is stored,
+    with 1 if the login failed.
+
+    \b
+    Examples:
+      reauth-proxy login --config config.yaml
+      reauth-proxy login --config config.yaml --device
+      pass show api/refresh-token | reauth-proxy login --config config.yaml --stdin
+    """
+    from reauth_proxy.commands.login import run
+
+    context.exit(run(config_file, name, way or "browser", browser=browser, timeout=timeout))
+
+
+@cli.command()
+@click.option("-c", "--config", "config_file", type=_CONFIG, metavar="FILE", required=True, help="The daemon's file.")
+@_CREDENTIAL
+@click.pass_context
+def logout(context: click.Context, config_file: Path, name: str) -> None:
+    """Revoke the tokens (RFC 7009) where there is an endpoint for it, and wipe them from the store.
+
+    A running daemon and others with the same store sign out. A revocation endpoint that cannot be reached keeps no
+    token in the store: the exit status is 1 then, because copies of the tokens may be good still.
+
+    \b
+    Example:
+      reauth-proxy logout --config config.yaml
+    """
+    from reauth_proxy.commands.logout import run
+
+    context.exit(run(config_file, name))
 
 
 @cli.command()

@@ -40,7 +40,7 @@ def _hold(config: Config, name: str, tls: ssl.SSLContext) -> _Held:
     """Make what a credential needs; nothing is read or started. Raises ConfigError."""
     endpoint = assemble.token_endpoint(config, name, tls)
     store = assemble.store(config, name)
-    configured = config.each_credential[name].refresh_token
+    configured = config.each_credential[name].configured
     session = Session(name, endpoint, store, assemble.refresh_policy(config), configured=configured)
     return _Held(session, endpoint, store)
 
@@ -134,8 +134,8 @@ class Credentials:
         resumed = False
         for name, credential in new.each_credential.items():
             before = old.each_credential.get(name)
-            token = credential.refresh_token
-            if token is not None and before is not None and token != before.refresh_token:
+            token = credential.configured
+            if token is not None and before is not None and token != before.configured:
                 resumed = await self._held[name].session.offer(token, configured=True) or resumed
         return resumed
 

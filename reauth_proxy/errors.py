@@ -4,6 +4,7 @@
 
     ReauthError
     ├── ConfigError                 a mistake of the person who wrote the file: exit status 2
+    ├── LoginError                  signing in or out by a command did not work
     ├── StoreError                  a session could not be read from, or written to, its store
     │   ├── StoreBusy               its lock cannot be had: nothing may be refreshed
     │   │   └── StoreAway           nobody knows what it holds: it cannot be reached, or not be decrypted
@@ -59,6 +60,10 @@ class ConfigError(ReauthError):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class LoginError(ReauthError):
+    """Signing in or out by a command did not work; the text says what to do."""
 
 
 class StoreError(ReauthError):

@@ -12,12 +12,21 @@ from reauth_proxy.config.kinds import (
     Choice,
     EndpointUrl,
     JsonPointer,
+    PortNumber,
     Scope,
     Status,
     Words,
     mentions,
 )
-from reauth_proxy.config.secrecy import Body, EndpointFields, Parameters, SecretLine, SecretValue
+from reauth_proxy.config.secrecy import (
+    AuthorizationParameters,
+    Body,
+    EndpointFields,
+    Parameters,
+    SecretLine,
+    SecretValue,
+)
+from reauth_proxy.session.tokens import STAND_IN, Secret
 
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
 KeyAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -65,6 +74,21 @@ class OAuth2Endpoint(Section):
     )
     params: Parameters = Field(default_factory=dict, description="More form parameters, such as audience.")
     headers: EndpointFields = Field(default_factory=dict, description="More fields for the request.")
+    authorization_url: EndpointUrl | None = Field(
+        None, description="Where `login` sends the browser; with `issuer`, its metadata say it."
+    )
+    device_authorization_url: EndpointUrl | None = Field(
+        None, description="Where `login --device` gets its code (RFC 8628); with `issuer`, its metadata say it."
+    )
+    revocation_url: EndpointUrl | None = Field(
+        None, description="Where a logout revokes tokens (RFC 7009); with `issuer`, its metadata say it."
+    )
+    authorization_params: AuthorizationParameters = Field(
+        default_factory=dict, description="More parameters of a login's request, such as prompt or audience."
+    )
+    redirect_port: PortNumber = Field(
+        0, description="Port on 127.0.0.1 to which `login` has the browser sent back; 0: any free one."
+    )
 
     @field_validator("issuer")
     @classmethod
@@ -157,9 +181,36 @@ def _endpoint_type(value: Any) -> str:
 class Credential(Section):
     """What signs requests in."""
 
+    grant: Annotated[Literal["refresh_token", "client_credentials"], Choice] = Field(
+        "refresh_token",
+        description="How access tokens are had: with a refresh token, or by the client for itself (RFC 6749 4.4).",
+    )
     refresh_token: SecretLine | None = Field(
         None, description="The first refresh token; absent, it comes from the store."
     )
     token_endpoint: Annotated[
         Annotated[OAuth2Endpoint, Tag("oauth2")] | Annotated[JsonEndpoint, Tag("json")], Discriminator(_endpoint_type)
     ] = Field(description="Where a refresh token is exchanged for an access token.")
+
+    @field_validator("refresh_token")
+    @classmethod
+    def _for_its_grant(cls, refresh_token: Secret | None, info: ValidationInfo) -> Secret | None:
+        if refresh_token is not None and info.data.get("grant") == "client_credentials":
+            raise ValueError("`grant: client_credentials` has no refresh token; remove one of the two")
+        return refresh_token
+
+    @field_validator("token_endpoint")
+    @classmethod
+    def _knows_the_grant(cls, endpoint: OAuth2Endpoint | JsonEndpoint, info: ValidationInfo) -> object:
+        if info.data.get("grant") != "client_credentials":
+            return endpoint
+        if endpoint.type != "oauth2":
+            raise ValueError("`grant: client_credentials` needs a token endpoint of `type: oauth2`")
+        if endpoint.client_auth == "none":
+            raise ValueError("`grant: client_credentials` needs a client that can prove who it is; set `client_secret`")
+        return endpoint
+
+    @property
+    def configured(self) -> Secret | None:
+        """What a session begins with: the refresh token, or what stands in for it under a grant that has none."""
+        return STAND_IN if self.grant == "client_credentials" else self.refresh_token

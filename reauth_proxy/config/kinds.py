@@ -62,6 +62,10 @@ def _count(value: object) -> int:
     return units.whole(value, 1, 1_000_000)
 
 
+def _port(value: object) -> int:
+    return units.whole(value, 0, 65_535)
+
+
 def _header_size(value: object) -> int:
     size = units.size(value)
     if not 1024 <= size <= 1 << 20:
@@ -197,6 +201,9 @@ HeaderSize = Annotated[
 ]
 Switch = Annotated[bool, BeforeValidator(units.switch), _one_of_schema({"type": "boolean"})]
 Count = Annotated[int, BeforeValidator(_count), _one_of_schema({"type": "integer", "minimum": 1, "maximum": 1_000_000})]
+PortNumber = Annotated[
+    int, BeforeValidator(_port), _one_of_schema({"type": "integer", "minimum": 0, "maximum": 65_535})
+]
 Status = Annotated[int, BeforeValidator(_status), _one_of_schema({"type": "integer", "minimum": 400, "maximum": 599})]
 Words = Annotated[str, BeforeValidator(one_line)]
 Choice: Final = WrapValidator(_choice)

@@ -35,6 +35,8 @@ SECRET_SCHEMA: Final[dict[str, Any]] = {
         },
     ]
 }
+#: Parameters that a login's request has of its own (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+_AUTHORIZATION: Final = ("response_type", "redirect_uri", "state", "code_challenge", "code_challenge_method")
 _SECRET: Final = WithJsonSchema(SECRET_SCHEMA)
 
 
@@ -114,6 +116,15 @@ def _parameter(value: object) -> str:
     return name
 
 
+def _authorization_parameter(value: object) -> str:
+    name = one_line(value)
+    if name in _AUTHORIZATION:
+        raise ValueError("`login` sends this parameter itself")
+    if name in ("client_id", "scope"):
+        raise ValueError(f"write it as `{name}` beside `authorization_params`")
+    return name
+
+
 #: A secret of any shape, such as a PEM key of many lines.
 SecretValue = Annotated[Secret, PlainValidator(_secret), _SECRET]
 #: A secret that goes onto one line of a message.
@@ -135,10 +146,10 @@ EndpointFields = Annotated[
 ]
 #: JSON with placeholders, in which there may be secrets, too.
 Body = Annotated[Template, BeforeValidator(_named_in_body)]
+_ParameterValue = Annotated[Secret, PlainValidator(_perhaps_secret), AfterValidator(_token), _SECRET]
 Parameters = Annotated[
-    dict[
-        Annotated[str, BeforeValidator(_parameter)],
-        Annotated[Secret, PlainValidator(_perhaps_secret), AfterValidator(_token), _SECRET],
-    ],
-    BeforeValidator(_named_secrets),
+    dict[Annotated[str, BeforeValidator(_parameter)], _ParameterValue], BeforeValidator(_named_secrets)
+]
+AuthorizationParameters = Annotated[
+    dict[Annotated[str, BeforeValidator(_authorization_parameter)], _ParameterValue], BeforeValidator(_named_secrets)
 ]

@@ -1,9 +1,10 @@
-"""From an issuer to its token endpoint (RFC 8414, OpenID Connect Discovery 1.0)."""
+"""From an issuer to its endpoints (RFC 8414, OpenID Connect Discovery 1.0)."""
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -24,22 +25,39 @@ def document_urls(issuer: str) -> tuple[str, ...]:
     return (f"{origin}{_OAUTH}{path}", f"{origin}{path}{_OPENID}")
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where an authorization server is asked for what; all but the token endpoint may be missing.
+
+    Attributes:
+        issuer: as it calls itself; None where nobody said.
+        names_issuer: it says in each authorization response who it is (RFC 9207).
+    """
+
+    token: str
+    authorization: str | None = None
+    device_authorization: str | None = None
+    revocation: str | None = None
+    issuer: str | None = None
+    names_issuer: bool = False
+
+
 class Discovery:
-    """Finds an issuer's token endpoint once, and remembers it.
+    """Finds an issuer's endpoints once, and remembers them.
 
     Args:
         issuer: exactly as the authorization server writes it.
-        allow_insecure: the token endpoint may be plain HTTP on another machine.
+        allow_insecure: endpoints may be plain HTTP on another machine.
     """
 
     def __init__(self, issuer: str, transport: Transport, *, allow_insecure: bool = False) -> None:
         self._issuer = issuer
         self._transport = transport
         self._allow_insecure = allow_insecure
-        self._found: str | None = None
+        self._found: Endpoints | None = None
 
-    async def token_endpoint(self) -> str | Unavailable:
-        """Return the token endpoint's URL, or why it is not known."""
+    async def endpoints(self) -> Endpoints | Unavailable:
+        """Return the endpoints, or why they are not known."""
         if self._found is not None:
             return self._found
         problems: list[Unavailable] = []
@@ -49,7 +67,7 @@ class Discovery:
                 # Nothing has been spent by a call that only reads, even if it broke.
                 return Unavailable(f"discovery: {answer.cause}", answer.retry_after, answer.misconfigured)
             found = self._judge(answer)
-            if isinstance(found, str):
+            if isinstance(found, Endpoints):
                 self._found = found
                 return found
             if answer.status == 200:
@@ -60,10 +78,10 @@ class Discovery:
         return next((problem for problem in problems if not problem.misconfigured), problems[0])
 
     def forget(self) -> None:
-        """Look again next time: the token endpoint may have moved."""
+        """Look again next time: the endpoints may have moved."""
         self._found = None
 
-    def _judge(self, answer: Answer) -> str | Unavailable:
+    def _judge(self, answer: Answer) -> Endpoints | Unavailable:
         if answer.status in (408, 429) or answer.status >= 500:
             wait = lifetimes.retry_after(answer.retry_after, time.time())
             return Unavailable(f"discovery: {self._issuer} answered {answer.status}", wait)
@@ -80,10 +98,22 @@ class Discovery:
             slash = isinstance(issuer, str) and issuer.rstrip("/") == self._issuer.rstrip("/")
             hint = "they differ in the slash at the end" if slash else "check issuer"
             return self._mistake(f"its metadata document names another issuer; {hint}")
-        endpoint = document.get("token_endpoint")
-        if not isinstance(endpoint, str) or not is_safe(endpoint, allow_insecure=self._allow_insecure):
+
+        def at(name: str) -> str | None:
+            url = document.get(name)
+            return url if isinstance(url, str) and is_safe(url, allow_insecure=self._allow_insecure) else None
+
+        token = at("token_endpoint")
+        if token is None:
             return self._mistake("its metadata document has no token_endpoint with https; see tls.allow_insecure")
-        return endpoint
+        return Endpoints(
+            token,
+            at("authorization_endpoint"),
+            at("device_authorization_endpoint"),
+            at("revocation_endpoint"),
+            self._issuer,
+            document.get("authorization_response_iss_parameter_supported") is True,
+        )
 
     def _mistake(self, what: str) -> Unavailable:
         return Unavailable(f"discovery: {self._issuer}: {what}", misconfigured=True)

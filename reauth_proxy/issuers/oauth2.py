@@ -1,41 +1,15 @@
-"""The token endpoint of RFC 6749: section 6, refreshing an access token."""
+"""The token endpoint of RFC 6749: refreshing (section 6), asking for oneself (section 4.4), and what a login brings."""
 
 from __future__ import annotations
 
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from urllib.parse import urlencode
 
-from reauth_proxy.errors import ConfigError
-from reauth_proxy.issuers import client_auth, reply
-from reauth_proxy.issuers.discovery import Discovery
-from reauth_proxy.issuers.transport import Transport
-from reauth_proxy.session.tokens import Secret, TokenReply, Unavailable
-
-
-@dataclass(frozen=True, slots=True)
-class OAuth2Settings:
-    """What an RFC 6749 token endpoint is told.
-
-    Attributes:
-        url, issuer: one of them; with `issuer`, discovery finds the URL.
-        private_key, private_key_id, private_key_alg: for private_key_jwt; PEM or JWK, kid, JWS algorithm.
-        params, headers: sent besides; none of them replaces what the protocol says.
-    """
-
-    client_id: str
-    url: str | None = None
-    issuer: str | None = None
-    client_secret: Secret | None = None
-    client_auth: client_auth.Method = "client_secret_basic"
-    private_key: Secret | None = None
-    private_key_id: str | None = None
-    private_key_alg: str | None = None
-    scope: str | None = None
-    params: Mapping[str, str | Secret] = field(default_factory=dict)
-    headers: Mapping[str, str | Secret] = field(default_factory=dict)
+from reauth_proxy.issuers import reply
+from reauth_proxy.issuers.client import Client, OAuth2Settings, revealed
+from reauth_proxy.issuers.reply import Answer
+from reauth_proxy.session.tokens import STAND_IN, Denied, Secret, TokenReply, Unavailable
 
 
 class OAuth2Endpoint:
@@ -44,6 +18,9 @@ class OAuth2Endpoint:
     Args:
         ssl, connect_timeout, trust_env: see :class:`~reauth_proxy.issuers.transport.Transport`.
         allow_insecure: a discovered token endpoint may be plain HTTP on another machine.
+
+    Attributes:
+        client: asks the other endpoints of the same authorization server, too.
 
     Raises ConfigError if the settings contradict themselves.
     """
@@ -57,78 +34,40 @@ class OAuth2Endpoint:
         trust_env: bool = False,
         allow_insecure: bool = False,
     ) -> None:
-        self._settings = settings
-        self._transport = Transport(ssl, connect_timeout, trust_env=trust_env)
-        self._discovery: Discovery | None = None
-        if settings.url is None:
-            if settings.issuer is None:
-                raise ConfigError("a token endpoint of type oauth2 needs url or issuer")
-            self._discovery = Discovery(settings.issuer, self._transport, allow_insecure=allow_insecure)
-        self._signer: client_auth.Signer | None = None
-        if settings.client_auth == "private_key_jwt":
-            if settings.private_key is None:
-                raise ConfigError("client_auth private_key_jwt needs private_key")
-            self._signer = client_auth.Signer(settings.private_key, settings.private_key_id, settings.private_key_alg)
-        elif settings.client_auth != "none" and settings.client_secret is None:
-            raise ConfigError(f"client_auth {settings.client_auth} needs client_secret; a public client has none")
+        self.client = Client(settings, ssl, connect_timeout, trust_env=trust_env, allow_insecure=allow_insecure)
 
     async def refresh(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
-        """Exchange the refresh token (RFC 6749 section 6). The access token is not sent."""
-        url = self._settings.url if self._discovery is None else await self._discovery.token_endpoint()
-        if isinstance(url, Unavailable):
-            return url
-        assert url is not None
-        try:
-            headers, form = self._request(url, refresh_token)
-        except ConfigError as error:
-            return Unavailable(str(error), misconfigured=True)
-        answer = await self._transport.send("POST", url, headers, urlencode(form).encode("ascii"))
+        """Get an access token by the grant of the settings. The present access token is not sent."""
+        settings = self.client.settings
+        scope = {"scope": settings.scope} if settings.scope else {}
+        if settings.grant == "client_credentials":
+            return await self.redeem({"grant_type": "client_credentials", **scope}, own=True)
+        if refresh_token == STAND_IN:
+            return Denied("no_refresh_token")  # it stood in for one under another grant
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal(), **scope}
+        return await self.redeem(form)
+
+    async def ask(self, form: Mapping[str, str]) -> Answer | Unavailable:
+        """Make a token request; return the answer as it comes."""
+        endpoints = await self.client.endpoints()
+        if isinstance(endpoints, Unavailable):
+            return endpoints
+        return await self.client.post(endpoints.token, {**revealed(self.client.settings.params), **form})
+
+    async def redeem(self, form: Mapping[str, str], *, own: bool = False) -> TokenReply:
+        """Make a token request, such as that of a login.
+
+        Args:
+            own: the client asks for itself, so that a refusal is no word on a session.
+        """
+        answer = await self.ask(form)
         if isinstance(answer, Unavailable):
             return answer
-        result = reply.from_oauth2(answer, time.time())
-        if self._discovery is not None and isinstance(result, Unavailable) and result.misconfigured:
-            self._discovery.forget()
+        result = (reply.from_client_credentials if own else reply.from_oauth2)(answer, time.time())
+        if isinstance(result, Unavailable) and result.misconfigured:
+            self.client.doubt()
         return result
 
     async def close(self) -> None:
         """Release the connections."""
-        await self._transport.close()
-
-    def _request(self, url: str, refresh_token: Secret) -> tuple[dict[str, str], dict[str, str]]:
-        settings = self._settings
-        headers = {name: revealed(value) for name, value in settings.headers.items()}
-        form = {name: revealed(value) for name, value in settings.params.items()}
-        if settings.scope:
-            form["scope"] = settings.scope
-        form |= {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}
-        match settings.client_auth:
-            case "client_secret_basic":
-                without(headers, "Authorization")["Authorization"] = client_auth.basic(
-                    settings.client_id, settings.client_secret
-                )
-            case "client_secret_post":
-                secret = settings.client_secret
-                form |= {"client_id": settings.client_id, "client_secret": secret.reveal() if secret else ""}
-            case "private_key_jwt":
-                assert self._signer is not None
-                form |= {
-                    "client_id": settings.client_id,
-                    "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                    "client_assertion": self._signer.assertion(settings.client_id, url),
-                }
-            case "none":
-                form["client_id"] = settings.client_id
-        without(headers, "Content-Type")["Content-Type"] = "application/x-www-form-urlencoded"
-        return headers, form
-
-
-def revealed(value: str | Secret) -> str:
-    """Return the text that goes on the wire."""
-    return value.reveal() if isinstance(value, Secret) else value
-
-
-def without(headers: dict[str, str], name: str) -> dict[str, str]:
-    """Remove a field from the headers, however its name is written."""
-    for key in [key for key in headers if key.lower() == name.lower()]:
-        del headers[key]
-    return headers
+        await self.client.close()

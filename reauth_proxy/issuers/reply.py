@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -23,13 +23,14 @@ LONGEST_TOKEN: Final = 64 * 1024
 _MISTAKES: Final = {
     "invalid_request": "the request lacks something; see params and client_auth",
     "invalid_client": "check client_id, client_secret and client_auth",
-    "unauthorized_client": "the client is not allowed to use refresh tokens",
-    "unsupported_grant_type": "the token endpoint does not do refresh tokens; check url",
+    "unauthorized_client": "the client is not allowed to use this grant",
+    "unsupported_grant_type": "the token endpoint does not know this grant; check url",
     "invalid_scope": "check scope",
 }
 #: RFC 6749 section 4.1.2.1 codes that some servers use at the token endpoint too.
 _TRANSIENT: Final = frozenset({"temporarily_unavailable", "server_error"})
 _ACCESS_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+_ERROR: Final = re.compile(r"[a-z_]{1,64}")
 #: Neither control characters nor halves of surrogate pairs, which no store and no request could hold.
 _REFRESH_TOKEN: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
@@ -99,6 +100,29 @@ def from_oauth2(answer: Answer, now: float) -> TokenReply:
         # A captive portal or a firewall spoke, not the token endpoint.
         return Unavailable(f"the token endpoint answered {status} with {document.why}", wait)
     return _misconfigured(f"the token endpoint answered {status} without an error code of RFC 6749; check url", wait)
+
+
+def from_client_credentials(answer: Answer, now: float) -> TokenReply:
+    """Type the answer to a client that asked for itself (RFC 6749 section 4.4).
+
+    There is no refresh token that could have ended, so a refusal is about the client, and somebody's mistake.
+
+    Args:
+        now: wall clock at the answer's arrival, epoch seconds.
+    """
+    verdict = from_oauth2(answer, now)
+    if isinstance(verdict, Denied):
+        cause = f"the token endpoint refused the client ({verdict.error}); check client_id, client_secret and scope"
+        return _misconfigured(cause, None)
+    # What could refresh is not to be had this way (section 4.4.3), and the client can always ask again.
+    return replace(verdict, refresh_token=None) if isinstance(verdict, Issued) else verdict
+
+
+def error_code(answer: Answer) -> str | None:
+    """Return the error code of an answer (RFC 6749 section 5.2, RFC 8628 section 3.5), None where there is none."""
+    document = _document(answer, forms=True)
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, str) and _ERROR.fullmatch(error) else None
 
 
 def from_json_api(answer: Answer, pointers: Pointers, denied_statuses: Collection[int], now: float) -> TokenReply:

@@ -74,6 +74,10 @@ def watched() -> dict[int, Secret]:
     return {number: secret for number, held in _watched.copy().items() if (secret := held()) is not None}
 
 
+#: Stands where a session keeps its refresh token, under a grant that has none (RFC 6749 section 4.4). No secret.
+STAND_IN: Final = Secret("reauth-proxy:client_credentials", watched=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Instant:
     """A moment on both clocks, in seconds."""

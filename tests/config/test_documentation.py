@@ -61,6 +61,9 @@ def test_the_reference_tells_the_default(key: str, written: str) -> None:
     if key.startswith("routes."):
         assert str(field.default).lower() == value
         return
+    if key.startswith("credential."):
+        assert field.default == value
+        return
     for name in reversed(key.split(".")):
         value = f"{{{name}: {value}}}"
     assert read(LEAST + value[1:-1] + "\n") == read(LEAST)

@@ -15,7 +15,7 @@ from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
 from reauth_proxy.config.kinds import mentions
 from reauth_proxy.config.model import Config
 from reauth_proxy.planning import affordable
-from reauth_proxy.session.tokens import Secret
+from reauth_proxy.session.tokens import STAND_IN, Secret
 from tests.config.reading import CREDENTIAL, LEAST, UPSTREAM, endpoint, problems, read
 from tests.fakes.files import write_secret
 
@@ -275,8 +275,13 @@ def test_all_of_an_oauth2_endpoint() -> None:
         (OAUTH2 + "type: saml", '6: type: expected oauth2 or json, got "saml"'),
         (OAUTH2 + "type: [json]", "6: type: expected oauth2 or json, got a list"),
         (OAUTH2 + "clientid: x", "6: clientid: unknown key; did you mean `client_id`?"),
-        (OAUTH2 + "revocation_url: https://a.example", ("6: revocation_url: unknown key; expected client_auth, client_id, "
-         "client_secret, headers, issuer, params, private_key, private_key_alg, private_key_id, scope, type or url")),
+        (OAUTH2 + "jwks: https://a.example", ("6: jwks: unknown key; expected authorization_params, authorization_url, "
+         "client_auth, client_id, client_secret, device_authorization_url, headers, issuer, params, private_key, "
+         "private_key_alg, private_key_id, redirect_port, revocation_url, scope, type or url")),
+        (OAUTH2 + "redirect_port: 70000", '6: redirect_port: expected a whole number from 0 to 65535, got "70000"'),
+        (OAUTH2 + "authorization_params: {state: x}", "6: authorization_params.state: `login` sends this parameter itself"),
+        (OAUTH2 + "authorization_params: {scope: x}",
+         "6: authorization_params.scope: write it as `scope` beside `authorization_params`"),
         (OAUTH2 + "response: {}", "6: response: unknown key with `type: oauth2`"),
     ],
 )  # fmt: skip
@@ -458,3 +463,28 @@ def test_there_are_never_more_connections_than_files_that_may_be_open() -> None:
     limits = affordable(config, 300).limits
     assert (limits.connections, limits.upstream_connections) == (101, 50)
     assert affordable(config, 10).limits.connections == 8
+
+
+def test_a_client_that_asks_for_itself_has_a_stand_in_for_the_refresh_token_and_no_other() -> None:
+    text = (
+        endpoint("url: https://id.example.com/t\nclient_id: web\nclient_secret: CANARY")
+        + "  grant: client_credentials\n"
+    )
+    assert read(text).credential.configured == STAND_IN
+    assert read(text.replace("client_credentials", "refresh_token")).credential.configured is None
+    assert problems(text + "  refresh_token: CANARY\n") == [
+        "8: credential.refresh_token: `grant: client_credentials` has no refresh token; remove one of the two"
+    ]
+    public = text.replace("    client_secret: CANARY\n", "")
+    (told,) = problems(public)
+    assert told == (
+        "3: credential.token_endpoint: `grant: client_credentials` needs a client that can prove who it is; set "
+        "`client_secret`"
+    )
+    hand_made = "type: json\nurl: https://a.example\nbody: '{refresh_token}'\nresponse: {access_token: /a}"
+    assert problems(endpoint(hand_made) + "  grant: client_credentials\n") == [
+        "3: credential.token_endpoint: `grant: client_credentials` needs a token endpoint of `type: oauth2`"
+    ]
+    assert problems(text.replace("client_credentials", "password")) == [
+        '7: credential.grant: expected refresh_token or client_credentials, got "password"'
+    ]

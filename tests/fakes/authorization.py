@@ -207,15 +207,20 @@ class FakeAuthorizationServer:
         elif request.path == "/token":
             answer = self._oauth(form)
         else:
-            answer = web.Response(status=404)
+            answer = self._other(request, form)
         if isinstance(scripted, Break):
             reset(_transport(request))
         return answer
 
+    def _other(self, request: web.BaseRequest, form: dict[str, str]) -> web.Response:
+        return web.Response(status=404)
+
     def _oauth(self, form: dict[str, str]) -> web.Response:
         if form.get("grant_type") != "refresh_token":
             return web.json_response({"error": "unsupported_grant_type"}, status=400)
-        granted = self._grant(form.get("refresh_token", ""))
+        return self._tokens(self._grant(form.get("refresh_token", "")))
+
+    def _tokens(self, granted: tuple[str, str | None] | None) -> web.Response:
         if granted is None:
             return web.json_response({"error": "invalid_grant"}, status=400)
         access, refresh = granted
@@ -245,10 +250,13 @@ class FakeAuthorizationServer:
             family.grace -= 1
         self.issued += 1
         access = f"access-{CANARY}-{self.issued}"
-        self._access[access] = (family, time.monotonic() + (self.lifetime or 3600.0))
+        self._access[access] = (family, self._expiry())
         refresh = self._rotated(family) if self.rotate else None
         self.rotations.add()
         return access, refresh
+
+    def _expiry(self) -> float:
+        return time.monotonic() + (self.lifetime or 3600.0)
 
     def _rotated(self, family: Family) -> str:
         if family.newest:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from reauth_proxy.issuers.discovery import Discovery, document_urls
-from reauth_proxy.issuers.oauth2 import OAuth2Endpoint, OAuth2Settings
+from reauth_proxy.issuers.client import OAuth2Settings
+from reauth_proxy.issuers.discovery import Discovery, Endpoints, document_urls
+from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
 from reauth_proxy.issuers.transport import Transport
 from reauth_proxy.session.tokens import Issued, Unavailable
 from tests.issuers.endpoints import REFRESH, HttpEndpoint, http_endpoint
@@ -53,7 +54,8 @@ async def discover(endpoint: HttpEndpoint, **answers: Any) -> str | Unavailable:
     documents(endpoint, **answers)
     transport = Transport()
     try:
-        return await Discovery(endpoint.url(""), transport).token_endpoint()
+        found = await Discovery(endpoint.url(""), transport).endpoints()
+        return found.token if isinstance(found, Endpoints) else found
     finally:
         await transport.close()
 
@@ -111,7 +113,7 @@ async def test_a_server_that_is_down_is_not_a_misconfiguration() -> None:
 
 async def test_a_server_that_cannot_be_reached_is_asked_once() -> None:
     transport = Transport()
-    found = await Discovery("http://nowhere.invalid", transport).token_endpoint()
+    found = await Discovery("http://nowhere.invalid", transport).endpoints()
     await transport.close()
     assert found == Unavailable("discovery: cannot connect to nowhere.invalid:80: its name could not be resolved")
 
@@ -143,3 +145,20 @@ async def test_a_failed_discovery_is_tried_again() -> None:
         documents(endpoint, openid=(200, document(endpoint)))
         assert isinstance(await issuer.refresh(REFRESH, None), Issued)
         await issuer.close()
+
+
+async def test_the_other_endpoints_are_found_where_secrets_may_go_to_them() -> None:
+    async with http_endpoint() as endpoint:
+        more = {
+            "authorization_endpoint": endpoint.url("/authorize"),
+            "device_authorization_endpoint": "http://CANARY.example/device",
+            "revocation_endpoint": endpoint.url("/revoke"),
+            "authorization_response_iss_parameter_supported": True,
+        }
+        documents(endpoint, oauth=(200, document(endpoint, **more)))
+        transport = Transport()
+        found = await Discovery(endpoint.url(""), transport).endpoints()
+        await transport.close()
+        assert found == Endpoints(
+            endpoint.url("/found"), endpoint.url("/authorize"), None, endpoint.url("/revoke"), endpoint.url(""), True
+        )

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from joserfc import jwk, jwt
 
 from reauth_proxy.errors import ConfigError
-from reauth_proxy.issuers.oauth2 import OAuth2Endpoint, OAuth2Settings
+from reauth_proxy.issuers.client import OAuth2Settings
+from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
 from reauth_proxy.session.tokens import Denied, Issued, Secret, TokenReply, Unavailable
 from tests.issuers.endpoints import ACCESS, REFRESH, HttpEndpoint, http_endpoint
 
