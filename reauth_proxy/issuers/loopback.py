@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,6 +20,11 @@ _PATH: Final = "/callback"
 _PATIENCE: Final = 60.0
 #: Bytes of a request's line, and of each field: codes are long at times, cookies of other local pages longer.
 _LONGEST_LINE: Final = 32 * 1024
+
+#: What a port scanner sends is no news, least of all with a traceback in the middle of a person's terminal.
+_silent: Final = logging.getLogger("reauth_proxy.loopback")
+_silent.propagate = False
+_silent.addHandler(logging.NullHandler())
 
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -112,7 +118,12 @@ async def listening(port: int = 0) -> AsyncIterator[Loopback]:
     """
     loopback = Loopback()
     server = web.Server(
-        loopback.handle, access_log=None, max_line_size=_LONGEST_LINE, max_field_size=_LONGEST_LINE, keepalive_timeout=5
+        loopback.handle,
+        access_log=None,
+        logger=_silent,
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
+        keepalive_timeout=5,
     )
     try:
         listener = await asyncio.get_running_loop().create_server(server, _HOST, port, backlog=16)

@@ -61,7 +61,7 @@ def test_the_image_has_what_a_redis_store_needs() -> None:
 
 
 async def test_check_accepts_its_configuration() -> None:
-    async with program("check", "--config", str(EXAMPLE / "config.yaml"), environ=environment()) as check:
+    async with program("check", "--config", str(EXAMPLE / "config.yaml"), **environment()) as check:
         assert "is fine" in await check.says("store")
         assert "redis" in check.out
         assert "CANARY" not in check.out

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.fakes.arrivals import PATIENCE
@@ -33,6 +33,10 @@ class Program:
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal; return the exit status."""
         self.process.send_signal(number)
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Return the exit status, once it has ended; `out` holds all that it said."""
         async with asyncio.timeout(PATIENCE):
             self.out += (await self.process.communicate())[0].decode()
         assert self.process.returncode is not None
@@ -40,18 +44,14 @@ class Program:
 
 
 @asynccontextmanager
-async def program(*arguments: str, environ: Mapping[str, str] | None = None) -> AsyncIterator[Program]:
-    """Run ``reauth-proxy`` with these arguments; its log and its output are one.
-
-    Args:
-        environ: variables besides this process's.
-    """
+async def program(*arguments: str, **environ: str) -> AsyncIterator[Program]:
+    """Run ``reauth-proxy`` with these arguments and variables; its log and its output are one."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "reauth_proxy", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, **(environ or {}), "PYTHONWARNINGS": "error"},
+        env={**os.environ, "PYTHONWARNINGS": "error", **environ},
     )
     running = Program(process)
     try:
