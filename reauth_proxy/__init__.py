@@ -5,8 +5,10 @@ Then, floor by floor (a room imports only from the rooms below it):
 
 =============  ==========================================================================
 ``cli``        the commands; the only place that prints
+``commands``   signing in and out from a terminal
 ``listening``  how the daemon begins to listen, and ends without a reset for anybody
 ``server``     builds everything from a Config; start, reload, drain
+``mounted``    refresh tokens in files that somebody else renews
 ``demo``       the authorization server and API behind ``reauth-proxy demo``
 ``config``     the model of the YAML file, and how it is read
 ``telemetry``  logs

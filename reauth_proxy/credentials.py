@@ -9,9 +9,12 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reauth_proxy import assemble
+from reauth_proxy.config.environment import FileSecret
+from reauth_proxy.mounted import MountedSecret
 from reauth_proxy.session.refresher import Session
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class Credentials:
 
     def __init__(self, config: Config, tls: ssl.SSLContext) -> None:
         self._held = {name: _hold(config, name, tls) for name in config.each_credential}
+        self._mounted: list[MountedSecret] = []
         #: Strong references: what ends an endpoint that is used no more.
         self._farewells: set[asyncio.Task[None]] = set()
 
@@ -139,6 +143,20 @@ class Credentials:
                 resumed = await self._held[name].session.offer(token, configured=True) or resumed
         return resumed
 
+    async def watch(self, config: Config) -> None:
+        """Have refresh tokens that come from files taken over when these change."""
+        await self._unwatch()
+        for name, credential in config.each_credential.items():
+            if isinstance(credential.refresh_token, FileSecret):
+                offer = partial(self._held[name].session.offer, configured=True)
+                self._mounted.append(MountedSecret(name, credential.refresh_token, offer))
+                self._mounted[-1].start()
+
+    async def _unwatch(self) -> None:
+        mounted, self._mounted = self._mounted, []
+        for one in mounted:
+            await one.close()
+
     def _say_goodbye(self, endpoint: TokenEndpoint, calls: Sequence[asyncio.Task[Any]]) -> None:
         """Close an endpoint once the calls that it makes have ended."""
 
@@ -153,6 +171,7 @@ class Credentials:
 
     async def close(self) -> None:
         """End the sessions: parked requests are told at once, refreshes in flight are awaited and stored."""
+        await self._unwatch()
         await asyncio.gather(*(held.session.close() for held in self._held.values()))
 
     async def finish(self) -> None:

@@ -76,6 +76,7 @@ class Daemon:
         self._front = FrontServer(self._forwarder.handle, plan.limits)
         try:
             await self.credentials.start()
+            await self.credentials.watch(config)
             self._door = await listen(config.listen, self._front)
         except BaseException:
             await self._release()
@@ -128,6 +129,7 @@ class Daemon:
         self._tunnels.adjust(config.websocket.idle_timeout, config.websocket.on_logout)
         await self.credentials.leave(change)
         resumed = await self.credentials.offer(old, config)
+        await self.credentials.watch(config)
         changed = [name for name in type(config).model_fields if getattr(old, name) != getattr(config, name)]
         log.info("config.reloaded", changed=changed, new_refresh_token=resumed, needs_restart=restart)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -71,6 +72,22 @@ class Reading:
         openness = None if self.allow_readable else exposure.openness(status.st_mode, status.st_uid)
         if openness is not None:
             raise ValueError(f"others may read {subject} (mode {openness}); {exposure.mend(path)}")
+
+
+class FileSecret(Secret):
+    """A secret from a file, which may be another when the file changes, as a mounted one does.
+
+    Attributes:
+        path: of the file.
+        again: reads it now, under the same rules. Raises ValueError, which says what is wrong with it.
+    """
+
+    __slots__ = ("again", "path")
+
+    def __init__(self, value: str, path: Path, again: Callable[[], Secret]) -> None:
+        super().__init__(value)
+        self.path = path
+        self.again = again
 
 
 def interpolate(text: str, environ: Mapping[str, str], *, plain: bool = False) -> Text:
@@ -155,7 +172,8 @@ def _from_file(name: str, hidden: bool, reading: Reading) -> Secret:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"{subject} is not text in UTF-8") from None
-    return _checked(text.removesuffix("\n").removesuffix("\r"), subject)
+    secret = _checked(text.removesuffix("\n").removesuffix("\r"), subject)
+    return FileSecret(secret.reveal(), path, partial(_from_file, name, hidden, reading))
 
 
 def _checked(value: str, subject: str, *, watched: bool = True) -> Secret:

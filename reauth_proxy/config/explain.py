@@ -14,6 +14,9 @@ from reauth_proxy.config.problems import Path, got, listed
 #: What to write for keys that must be there.
 _EXAMPLES: Final = {
     ("upstream",): "`upstream: https://api.example.com`",
+    ("capture", "path"): "`path: /v1/auth/login`",
+    ("capture", "access_token"): "`access_token: /accessToken`",
+    ("capture", "refresh_token"): "`refresh_token: /refreshToken`",
     ("credential",): "`credential:` with a `token_endpoint:` in it",
     ("routes", "path"): "`path: /billing`",
     ("routes", "upstream"): "`upstream: https://billing.example.com`",

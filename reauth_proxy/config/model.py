@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from reauth_proxy.config.access import Access, checked_listen
 from reauth_proxy.config.address import Listen, Url
+from reauth_proxy.config.capture import Capture
 from reauth_proxy.config.credential import Credential, Section
 from reauth_proxy.config.kinds import (
     AnyPath,
@@ -246,6 +247,9 @@ class Config(Section):
         "The upstream is always reached directly, and nothing is read from netrc.",
     )
     headers: Headers = _section(Headers, "Changes to fields on their way.")
+    capture: tuple[Capture, ...] = Field(
+        (), description="Logins that the API answers with tokens: they fill the session, and clients never see them."
+    )
     log: Log = _section(Log, "What is logged, and how.")
     drain_timeout: Duration = Field(25.0, description="How long requests under way may take to finish after SIGTERM.")
 

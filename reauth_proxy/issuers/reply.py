@@ -201,23 +201,32 @@ def _oauth2_tokens(fields: dict[str, object], answer: Answer, now: float) -> Tok
 def _tokens(
     access_token: object, refresh_token: object, lifetime: float | None, answer: Answer, now: float
 ) -> TokenReply:
-    usable = _text(access_token, _ACCESS_TOKEN)
+    usable = as_access_token(access_token)
     if usable is None:
         return Denied("no_usable_token")
     rotated: Secret | None = None
     if refresh_token is not None and refresh_token != "":
-        text = _text(refresh_token, _REFRESH_TOKEN)
-        if text is None:
+        rotated = as_refresh_token(refresh_token)
+        if rotated is None:
             # The session can go on with neither the new token nor, if it was rotated, the old one. Trying again would
             # look like reuse, so a person has to see it.
             return _misconfigured("the token endpoint issued a refresh token that cannot be stored or sent", None)
-        rotated = Secret(text)
     if lifetime is None:
-        lifetime = jwt.lifetime(usable, lifetimes.their_now(answer.date, now))
-    return Issued(Secret(usable), rotated, lifetime)
+        lifetime = jwt.lifetime(usable.reveal(), lifetimes.their_now(answer.date, now))
+    return Issued(usable, rotated, lifetime)
 
 
-def _text(value: object, allowed: re.Pattern[str]) -> str | None:
+def as_access_token(value: object) -> Secret | None:
+    """Return an access token that can be sent (RFC 6750 section 2.1), None if the value is none."""
+    return _secret(value, _ACCESS_TOKEN)
+
+
+def as_refresh_token(value: object) -> Secret | None:
+    """Return a refresh token that can be stored and sent, None if the value is none."""
+    return _secret(value, _REFRESH_TOKEN)
+
+
+def _secret(value: object, allowed: re.Pattern[str]) -> Secret | None:
     if isinstance(value, str) and len(value) <= LONGEST_TOKEN and allowed.fullmatch(value):
-        return value
+        return Secret(value)
     return None

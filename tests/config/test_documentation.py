@@ -103,8 +103,8 @@ def uncommented() -> str:
 
 
 def example_keys(data: object, path: str = "") -> set[str]:
-    if isinstance(data, list) and path == "routes":
-        return set().union(*(example_keys(item, path) for item in data))
+    if isinstance(data, list):
+        return {key for item in data for key in example_keys(item, path)}
     if (
         path == "credentials"
         or not isinstance(data, dict)

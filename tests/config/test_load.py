@@ -80,16 +80,15 @@ headers:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("capture: []", "3: capture: unknown key; expected access, credential,"),
-        ("control: null", "3: control: unknown key; expected access, credential,"),
+        ("control: null", "3: control: unknown key; expected access, capture,"),
         ("timeouts: {conect: 5s}", "3: timeouts.conect: unknown key; did you mean `connect`?"),
         ("store: {ttl: 5s}", "3: store.ttl: unknown key; expected encryption_key, key, path, type or url"),
         ("store: {pth: }", "3: store.pth: unknown key; did you mean `path`?"),
         ("Refresh: {}", "3: Refresh: unknown key; did you mean `refresh`?"),
         ("timeout: 3s", "3: timeout: unknown key here; did you mean `refresh.timeout`?"),
-        ("1: x", "3: 1: unknown key; expected access, credential,"),
-        ("<<: {listen: 'x:1'}", '3: "<<": unknown key; expected access, credential,'),
-        ('"\\e\\n": x', '3: "\\u001b\\n": unknown key; expected access, credential,'),
+        ("1: x", "3: 1: unknown key; expected access, capture,"),
+        ("<<: {listen: 'x:1'}", '3: "<<": unknown key; expected access, capture,'),
+        ('"\\e\\n": x', '3: "\\u001b\\n": unknown key; expected access, capture,'),
     ],
 )
 def test_an_unknown_key_is_told_with_the_one_that_was_meant(text: str, told: str) -> None:

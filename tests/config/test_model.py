@@ -488,3 +488,27 @@ def test_a_client_that_asks_for_itself_has_a_stand_in_for_the_refresh_token_and_
     assert problems(text.replace("client_credentials", "password")) == [
         '7: credential.grant: expected refresh_token or client_credentials, got "password"'
     ]
+
+
+CAPTURE = "capture:\n  - {path: /v1/login, access_token: /a, refresh_token: /data/r}\n"
+
+
+def test_logins_to_capture() -> None:
+    (rule,) = read(LEAST + CAPTURE).capture
+    assert (rule.path, rule.access_token, rule.refresh_token, rule.expires_in) == ("/v1/login", "/a", "/data/r", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("/v1/login", "v1/login"), "path: expected a path such as /v1/auth/login, without escapes, dots, a query or"),
+        (("/v1/login", "/a/../b"), "path: expected a path such as /v1/auth/login, without escapes, dots, a query or"),
+        (("path: /v1/login, ", ""), "path: required, such as `path: /v1/auth/login`"),
+        (("access_token: /a", "access_token: a"), "access_token: expected a JSON Pointer (RFC 6901) such as /accessT"),
+        (("refresh_token: /data/r", "expires_in: /e"), "refresh_token: required, such as `refresh_token: /refreshTok"),
+        (("path:", "pth: x, path:"), "pth: unknown key; did you mean `path`?"),
+    ],
+)
+def test_a_capture_that_is_told(change: tuple[str, str], told: str) -> None:
+    (problem,) = problems(LEAST + CAPTURE.replace(*change))
+    assert problem.startswith(f"4: capture[0].{told}")
