@@ -64,11 +64,20 @@ def test_help_names_every_command_and_shows_examples(run: Run) -> None:
     for flag in ("--help", "-h"):
         status, out, _ = run(flag)
         assert status == 0
-        for text in ("check", "demo", "schema", "--config FILE", "--version", "reauth-proxy --config config.yaml"):
+        for text in (
+            "check",
+            "login",
+            "logout",
+            "demo",
+            "schema",
+            "--config FILE",
+            "--version",
+            "  reauth-proxy --config",
+        ):
             assert text in out
 
 
-@pytest.mark.parametrize("command", ["check", "demo", "schema"])
+@pytest.mark.parametrize("command", ["check", "login", "logout", "demo", "schema"])
 def test_each_command_has_help_with_an_example(run: Run, command: str) -> None:
     status, out, _ = run(command, "--help")
     assert status == 0
@@ -183,6 +192,7 @@ def test_a_file_that_is_not_there_is_told(run: Run, tmp_path: Path) -> None:
         (["chek"], "No such command 'chek'"),
         (["--confg", "x"], "--confg"),
         (["check"], "Missing option '-c' / '--config'"),
+        (["-c", "x", "login"], "--config goes behind the command: reauth-proxy login --config FILE"),
         (["-c", "x", "check"], "--config goes behind the command: reauth-proxy check --config FILE"),
         (["-c", "x", "demo"], "`demo` takes no --config."),
         (["demo", "--port", "70000"], "Invalid value for '--port'"),
@@ -264,6 +274,12 @@ def test_a_reader_that_leaves_causes_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 1
+
+
+def test_the_daemon_does_not_import_what_only_a_login_needs() -> None:
+    code = "import sys; from reauth_proxy import server; assert not {'authlib', 'webbrowser'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+    assert done.stderr == ""
 
 
 def test_help_and_check_do_not_import_what_only_the_daemon_needs() -> None:

@@ -167,13 +167,13 @@ def test_the_example_is_for_the_servers_of_the_demo() -> None:
 
 
 def test_the_configurations_in_the_documents_are_read() -> None:
-    for name in ("docs/configuration.md", "docs/security.md", "docs/stores.md", "README.md"):
+    for name in ("docs/configuration.md", "docs/security.md", "docs/signing-in.md", "docs/stores.md", "README.md"):
         blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
         assert blocks
         for block in blocks:
             text = block if "upstream:" in block else f"upstream: https://api.example.com\ncredential:\n{block}"
-            text = text.replace("{file: /run/secrets/refresh-token}", "x")
             text = re.sub(r"\{file: /run/secrets/store-key(-old)?\}", "ab" * 32, text)
+            text = re.sub(r"\{file: /run/secrets/[a-z-]+\}", "x", text)
             assert "api.example.com" in [
                 route.upstream.host for route in read(text, {"REFRESH_TOKEN": "CANARY"}).each_route
             ]
@@ -233,3 +233,17 @@ def mismatches(root: dict[str, Any], schema: dict[str, Any], value: Any, path: s
         for item in value:
             wrong += mismatches(root, schema["items"], item, path)
     return wrong
+
+
+def test_the_page_about_signing_in_names_every_key_and_option_of_it() -> None:
+    page = (ROOT / "docs" / "signing-in.md").read_text()
+    needed = {
+        "authorization_url",
+        "device_authorization_url",
+        "revocation_url",
+        "authorization_params",
+        "redirect_port",
+    }
+    assert needed <= set(OAuth2Endpoint.model_fields)
+    for name in (*needed, "grant: client_credentials", "capture", "--device", "--stdin", "--no-browser", "--timeout"):
+        assert name in page, name
