@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from reauth_proxy import assemble
 from reauth_proxy.config.environment import FileSecret
+from reauth_proxy.issuers.revocation import REVOKED, Revocation, revoke
 from reauth_proxy.mounted import MountedSecret
 from reauth_proxy.session.refresher import Session
 
 if TYPE_CHECKING:
     from reauth_proxy.config.model import Config
     from reauth_proxy.session.protocols import Store, TokenEndpoint
+
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -82,8 +88,9 @@ class Credentials:
     def __init__(self, config: Config, tls: ssl.SSLContext) -> None:
         self._held = {name: _hold(config, name, tls) for name in config.each_credential}
         self._mounted: list[MountedSecret] = []
-        #: Strong references: what ends an endpoint that is used no more.
-        self._farewells: set[asyncio.Task[None]] = set()
+        #: Strong references: what ends an endpoint that is used no more, or a session.
+        self._farewells: set[asyncio.Task[Any]] = set()
+        self._revocation_timeout = config.refresh.timeout
 
     def __repr__(self) -> str:
         return f"<Credentials {list(self.sessions.values())!r}>"
@@ -92,6 +99,29 @@ class Credentials:
     def sessions(self) -> dict[str, Session]:
         """The sessions by name."""
         return {name: held.session for name, held in self._held.items()}
+
+    async def sign_out(self, name: str) -> Revocation:
+        """End a credential's session, here and in the store, then have its tokens revoked (RFC 7009).
+
+        An authorization server that cannot be reached keeps no token here. Cancelling does not stop it.
+        """
+        task = asyncio.create_task(self._sign_out(self._held[name]), name=f"sign out of {name}")
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+        return await asyncio.shield(task)
+
+    async def _sign_out(self, held: _Held) -> Revocation:
+        refresh_token, access_token = await held.session.sign_out()
+        if refresh_token is None and access_token is None:
+            return REVOKED
+        revocation = await revoke(held.endpoint, refresh_token, access_token, self._revocation_timeout)
+        say = log.warning if revocation.outcome == "failed" else log.info
+        say("session.revoked", credential=held.session.name, outcome=revocation.outcome, problem=revocation.problem)
+        return revocation
+
+    def endpoint(self, name: str) -> TokenEndpoint:
+        """Return the token endpoint of a credential."""
+        return self._held[name].endpoint
 
     async def start(self) -> None:
         """Read the stores, and begin to renew. Raises StoreError."""
@@ -120,6 +150,7 @@ class Credentials:
     def take(self, change: Change) -> None:
         """Put a change in force. Sessions that go live on until :meth:`leave`, for requests that use them."""
         policy = assemble.refresh_policy(change.config)
+        self._revocation_timeout = change.config.refresh.timeout
         for name, endpoint in change.endpoints.items():
             held = self._held[name]
             self._say_goodbye(held.endpoint, held.session.adjust(policy, endpoint))
@@ -176,9 +207,9 @@ class Credentials:
 
     async def finish(self) -> None:
         """Release what endpoints and stores hold, once nothing is forwarded any more."""
-        for held in self._held.values():
-            await held.endpoint.close()
         if self._farewells:
             await asyncio.wait(self._farewells)
+        for held in self._held.values():
+            await held.endpoint.close()
         for held in self._held.values():
             await held.store.close()

@@ -14,6 +14,7 @@
         ├── BadRequest              400 bad_request
         ├── ClientDenied            401 client_denied
         ├── LoggedOut               401 logged_out, with the logout signal
+        ├── LoginFailed             403 login_failed
         ├── OriginDenied            403 origin_denied
         ├── PathDenied              403 path_denied
         ├── NoRoute                 404 no_route
@@ -131,6 +132,13 @@ class LoggedOut(Refusal):
         self.reason: LogoutReason = reason
 
 
+class LoginFailed(Refusal):
+    """The authorization server did not sign a person in whose browser came back from it."""
+
+    code, status, title = "login_failed", 403, "Not signed in"
+    proxy_error = "http_request_denied"
+
+
 class OriginDenied(Refusal):
     """A web page asked that may not (RFC 6454)."""
 
@@ -150,8 +158,18 @@ class NoRoute(Refusal):
 
 
 class MethodNotSupported(Refusal):
+    """The method is none that there is here (RFC 9110 section 15.5.6).
+
+    Args:
+        allowed: the methods that there are, where they are few.
+    """
+
     code, status, title = "method_not_supported", 405, "Method not supported"
     closes = True
+
+    def __init__(self, detail: str, allowed: str | None = None) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
 
 
 class RequestTimeout(Refusal):

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from reauth_proxy.config.address import Url, is_wildcard
+from reauth_proxy.config.routes import home_of
+from reauth_proxy.forward.capture import Rule
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
 from reauth_proxy.forward.limits import Limits
+from reauth_proxy.forward.login import Login, Logins
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route, base_path
 from reauth_proxy.forward.routes import Routes
@@ -18,6 +21,7 @@ from reauth_proxy.guard.guard import Guard
 from reauth_proxy.guard.hosts import Hosts, in_brackets
 from reauth_proxy.guard.origins import Origins
 from reauth_proxy.guard.paths import PathRules
+from reauth_proxy.issuers import pointer
 from reauth_proxy.session.anonymous import Anonymous
 from reauth_proxy.upstream.dial import Origin
 from reauth_proxy.upstream.pool import Pool, PoolLimits
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from reauth_proxy.session.refresher import Session
     from reauth_proxy.session.tokens import Secret
 
+
+_Place = tuple[str, str, int, str | None]
 
 #: Files that are open besides connections: the log, the store, listeners, the event loop, what libraries open.
 _OTHER_FILES: Final = 64
@@ -44,7 +50,7 @@ def _upstreams(config: Config) -> int:
     return len({_place(route.upstream) for route in config.each_route})
 
 
-def _place(upstream: Url) -> tuple[str, str, int, str | None]:
+def _place(upstream: Url) -> _Place:
     return upstream.scheme, upstream.host, upstream.port, upstream.socket
 
 
@@ -114,7 +120,8 @@ def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext)
     timeouts = config.timeouts
     urls = [credential.token_endpoint.url for credential in config.each_credential.values()]
     endpoints = [] if config.access.allow_token_endpoint else [str(url) for url in urls if url is not None]
-    pools: dict[tuple[str, str, int, str | None], Pool] = {}
+    pools: dict[_Place, Pool] = {}
+    known = _logins(config, sessions)
     found = []
     for settings in config.each_route:
         upstream = settings.upstream
@@ -122,22 +129,37 @@ def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext)
         if where not in pools:
             pools[where] = _pool(config, upstream, tls)
         sealed = Sealed(str(upstream), endpoints)
-        found.append(
-            Route(
-                pools[where],
-                Anonymous() if settings.credential == "none" else sessions[settings.credential],
-                base=base_path(upstream.path),
-                authority=upstream.authority.encode(),
-                statuses=frozenset() if settings.credential == "none" else frozenset(config.refresh.statuses),
-                response_timeout=timeouts.response,
-                expect_timeout=timeouts.expect,
-                name=settings.path,
-                prefix=settings.path.rstrip("/").encode(),
-                strip=settings.strip_path,
-                sealed=sealed if sealed.paths else None,
-            )
+        route = Route(
+            pools[where],
+            Anonymous() if settings.credential == "none" else sessions[settings.credential],
+            base=base_path(upstream.path),
+            authority=upstream.authority.encode(),
+            statuses=frozenset() if settings.credential == "none" else frozenset(config.refresh.statuses),
+            response_timeout=timeouts.response,
+            expect_timeout=timeouts.expect,
+            name=settings.path,
+            prefix=settings.path.rstrip("/").encode(),
+            strip=settings.strip_path,
+            sealed=sealed if sealed.paths else None,
         )
+        logins = [login for place, login in known if place == where]
+        route.logins = Logins(route, logins) if logins else None
+        found.append(route)
     return Routes(found)
+
+
+def _logins(config: Config, sessions: Mapping[str, Session]) -> list[tuple[_Place, Login]]:
+    """Return the logins whose answers are captured, and at which upstream they are."""
+    found = []
+    for one in config.capture:
+        home = home_of(one.path, config.each_route)
+        assert home is not None, "checked when the configuration was read"
+        path = one.path[len(home.path.rstrip("/")) :] if home.strip_path else one.path
+        expires_in = None if one.expires_in is None else pointer.parse(one.expires_in)
+        rule = Rule(pointer.parse(one.access_token), pointer.parse(one.refresh_token), expires_in)
+        base = base_path(home.upstream.path).decode()
+        found.append((_place(home.upstream), Login(base + (path or "/"), rule, sessions[home.credential])))
+    return found
 
 
 def _pool(config: Config, upstream: Url, tls: ssl.SSLContext) -> Pool:

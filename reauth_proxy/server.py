@@ -20,6 +20,7 @@ from reauth_proxy.forward.forwarder import Forwarder
 from reauth_proxy.forward.listener import FrontServer
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.tunnel import Tunnels
+from reauth_proxy.frontend.endpoints import Endpoints
 from reauth_proxy.listening import Door, StartError, listen
 from reauth_proxy.process import file_limit, make_room_for_files, raise_file_limit, spare_the_collector
 from reauth_proxy.session.refresher import Session
@@ -72,7 +73,10 @@ class Daemon:
         plan = self._plan(config, tls)
         self._tunnels = Tunnels(config.websocket.idle_timeout, config.websocket.on_logout)
         self._access = logs.access_log()
-        self._forwarder = Forwarder(plan, tunnels=self._tunnels, access=self._access, request_id=logs.request_id)
+        self._endpoints = Endpoints(self.credentials)
+        self._forwarder = Forwarder(
+            plan, tunnels=self._tunnels, access=self._access, request_id=logs.request_id, own=self._endpoints
+        )
         self._front = FrontServer(self._forwarder.handle, plan.limits)
         try:
             await self.credentials.start()
@@ -149,6 +153,7 @@ class Daemon:
         if self._door is not None:
             log.info("server.draining", connections=self._front.count)
             self._forwarder.drain()
+            self._endpoints.drain()
             await self._door.close()
             try:
                 async with asyncio.timeout(self.config.drain_timeout):
@@ -159,6 +164,7 @@ class Daemon:
         log.info("server.drained")
 
     async def _release(self) -> None:
+        await self._endpoints.close()
         await self.credentials.close()
         await self._front.shutdown(1.0)
         self._tunnels.close()

@@ -29,7 +29,7 @@ from reauth_proxy.config.kinds import (
     UpstreamUrl,
 )
 from reauth_proxy.config.problems import listed
-from reauth_proxy.config.routes import NewName, Route, elsewhere, names_of, one_of
+from reauth_proxy.config.routes import NewName, Route, elsewhere, home_of, names_of, one_of
 from reauth_proxy.config.secrecy import FieldValues, PrivateFile
 from reauth_proxy.config.store import Store
 from reauth_proxy.session.tokens import Secret
@@ -282,6 +282,20 @@ class Config(Section):
                         f" {listed(sorted(names))}, or `none`"
                     )
         return routes
+
+    @field_validator("capture")
+    @classmethod
+    def _that_fill_a_session(cls, capture: tuple[Capture, ...], info: ValidationInfo) -> tuple[Capture, ...]:
+        seen: set[str] = set()
+        for login in capture:
+            if login.path in seen:
+                raise ValueError(f"{login.path} is there twice; remove one")
+            seen.add(login.path)
+            home = home_of(login.path, info.data.get("routes") or ())
+            if info.data.get("routes") and (home is None or home.credential == "none"):
+                where = "no route leads to" if home is None else "the route has `credential: none` for"
+                raise ValueError(f"{where} {login.path}: there is no session that its tokens could fill")
+        return capture
 
     @field_validator("upstream")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
@@ -56,6 +57,12 @@ class Route(Section):
     credential: CredentialName = Field(
         "default", description="Whose token goes with them; `none` forwards without a token."
     )
+
+
+def home_of(path: str, routes: Iterable[Route]) -> Route | None:
+    """Return the route that a path takes, as requests do; None if it takes none."""
+    above = [route for route in routes if f"{path}/".startswith(route.path.rstrip("/") + "/")]
+    return max(above, key=lambda route: len(route.path.rstrip("/")), default=None)
 
 
 #: What to write where one of two keys has to be there.

@@ -112,7 +112,7 @@ def fields(refusal: Refusal, *, as_page: bool = False) -> list[tuple[str, str]]:
     if refusal.retry_after is not None:
         found.append(("Retry-After", str(max(1, math.ceil(refusal.retry_after)))))
     if isinstance(refusal, MethodNotSupported):
-        found.append(("Allow", ALLOWED))
+        found.append(("Allow", refusal.allowed or ALLOWED))
     found.append(("Cache-Control", "no-store"))
     found += _PAGE_FIELDS if as_page else [("Content-Type", "application/problem+json")]
     return found

@@ -32,6 +32,7 @@ _NOT_ASKED: Final = frozenset(
     {
         *(b"accept-encoding", b"range", b"if-range", b"if-match", b"if-none-match"),
         *(b"if-modified-since", b"if-unmodified-since"),
+        *(b"connection", b"upgrade"),  # what comes through a tunnel is nobody's to read
     }
 )
 #: Not true any more of content that has changed (RFC 9110 section 8, RFC 9530).
@@ -45,13 +46,8 @@ _NOT_ANSWERED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Where one API's login is, and where its answer has the tokens.
+    """Where the answer to a login has the tokens."""
 
-    Attributes:
-        path: as clients ask for it, without a query.
-    """
-
-    path: str
     access_token: Pointer
     refresh_token: Pointer
     expires_in: Pointer | None = None
@@ -84,15 +80,19 @@ class Unreadable:
     why: str
 
 
-class Rules:
-    """The rules by path. A path counts in every spelling that some server takes for it, as in `guard.endpoints`."""
+class Paths:
+    """The paths of logins at one upstream, each in every spelling that some server takes for it (`guard.endpoints`).
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        self._rules = tuple((rule, refused_paths(_HERE, [_HERE + rule.path])) for rule in rules)
+    Args:
+        paths: as the upstream is asked for them.
+    """
 
-    def match(self, target: bytes) -> Rule | None:
-        """Return the rule for a request's target in origin-form (RFC 9112 section 3.2.1), None if there is none."""
-        return next((rule for rule, paths in self._rules if judge(target, paths)), None)
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._paths = tuple(refused_paths(_HERE, [_HERE + path]) for path in paths)
+
+    def match(self, target: bytes) -> int | None:
+        """Return which login a target in origin-form is (RFC 9112 section 3.2.1), by number; None if it is none."""
+        return next((number for number, path in enumerate(self._paths) if judge(target, path)), None)
 
 
 _HERE: Final = "http://localhost"

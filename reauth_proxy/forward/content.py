@@ -149,9 +149,7 @@ def too_large(longest: int) -> ContentTooLarge:
     return ContentTooLarge(f"The request's content is longer than the {longest} bytes that `limits.content` allows.")
 
 
-async def capture(
-    reader: StreamReader, *, length: int | None, chunked: bool, spool: Spool, longest: int = 0
-) -> Content:
+async def read(reader: StreamReader, *, length: int | None, chunked: bool, spool: Spool, longest: int = 0) -> Content:
     """Return a request's content, read as a whole where it is known to be small.
 
     Args:

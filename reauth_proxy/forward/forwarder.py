@@ -12,17 +12,18 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from reauth_proxy.errors import BadRequest, InternalError, Refusal, TooManyParked
+from reauth_proxy.errors import InternalError, NoRoute, Refusal, TooManyParked
 from reauth_proxy.forward import answers
-from reauth_proxy.forward.content import EMPTY, Content, Kept, Streamed, capture
-from reauth_proxy.forward.front import front_of
+from reauth_proxy.forward.content import EMPTY, Content, Kept, Streamed
+from reauth_proxy.forward.own import CALLBACK, HERE, Own
 from reauth_proxy.forward.plan import Plan
-from reauth_proxy.forward.relay import CLOSED, LINGERING, OPEN, ClientGone, CutOff, Sent, relay, section, write
+from reauth_proxy.forward.receiving import receive
+from reauth_proxy.forward.relay import CLOSED, LINGERING, OPEN, ClientGone, CutOff, Sent, relay, write
 from reauth_proxy.forward.request import ClientRequest
-from reauth_proxy.forward.route import Response
+from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.trip import AccessLog, Trip
-from reauth_proxy.forward.tunnel import SWITCHING, Tunnel, Tunnels
+from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.guard import cors
 from reauth_proxy.session.tokens import AccessToken
@@ -38,12 +39,20 @@ class Forwarder:
         tunnels: keeps those that a request becomes.
         access: the access log.
         request_id: makes an id, or takes the client's where it is a sane one.
+        own: what is answered here.
     """
 
     def __init__(
-        self, plan: Plan, *, tunnels: Tunnels, access: AccessLog, request_id: Callable[[bytes | None], str]
+        self,
+        plan: Plan,
+        *,
+        tunnels: Tunnels,
+        access: AccessLog,
+        request_id: Callable[[bytes | None], str],
+        own: Own | None = None,
     ) -> None:
         self.plan = plan
+        self._own = own
         self.tunnels = tunnels
         self.spool = Spool(plan.keeping)
         #: Requests under way.
@@ -133,10 +142,12 @@ class Forwarder:
         trip.id = self._request_id(client.given_id)
         if (answer := self._admit(request, trip, client)) is not None:
             return answer
+        if client.target.startswith(HERE):
+            return await self._here(request, trip, client)
+        route = self._choose(trip, client)
         if client.hops == 0:
             return self._answer(request, trip, client, answers.end_of_the_road)
-        content = trip.content = await self._capture(request, client, plan)
-        route = trip.route
+        content = trip.content = await receive(request, client, plan.keeping, self.spool, plan.limits.content)
         session = route.session
         token = session.usable()
         if token is None:  # none, an expired one, or one to be renewed: this may park
@@ -147,66 +158,72 @@ class Forwarder:
             response, lines = await self._replace(request, trip, client, response)
         else:
             trip.outcome = "forwarded"
+            if route.login is not None:
+                response = await route.login.take(route, response)
         trip.status = response.status
         lines += plan.response_rules.filter(response.fields)
         if plan.guard.origins.listed:
             lines += plan.guard.answer_lines(trip.page, response.fields)
         if response.status == 101:
-            return await self._tunnel(request, trip, response, lines)
-        keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
+            return await self.tunnels.carry(request, trip, response, lines)
+        keep_alive = self._stays_open(request, client)
         trip.size, keep_alive = await relay(request, response, lines, keep_alive=keep_alive)
         route.finished(response)
         return OPEN if keep_alive else CLOSED
 
     def _admit(self, request: web.BaseRequest, trip: Trip, client: ClientRequest) -> Sent | None:
-        """Ask the guard, and choose the route; return the answer to a preflight, and None for what may go on.
+        """Ask the guard who calls; return the answer to a preflight, and None for what may go on.
 
         Raises:
-            HostDenied, OriginDenied, ClientDenied, PathDenied: it may not.
-            NoRoute: there is none.
+            HostDenied, OriginDenied, ClientDenied: it may not.
         """
         guard = trip.plan.guard
-        page = trip.page = guard.page(client.host, client.marks)
+        returns = client.method == "GET" and client.target.startswith(CALLBACK)
+        page = trip.page = guard.page(client.host, None if returns else client.marks)
         if page is not None and client.method == "OPTIONS" and cors.is_preflight(request._message.raw_headers):
             answer = partial(cors.preflight, page, request._message.raw_headers)
             return self._answer(request, trip, client, answer)
         if guard.client_token is not None:
             guard.client(client.credentials)
+        return None
+
+    async def _here(self, request: web.BaseRequest, trip: Trip, client: ClientRequest) -> Sent:
+        """Answer what is meant for the proxy itself."""
+        if self._own is None:
+            raise NoRoute("Nothing below /_reauth/ is ever forwarded.")
+        trip.outcome = "answered"
+        return await self._own.answer(request, trip, client, keep_alive=self._stays_open(request, client))
+
+    def _choose(self, trip: Trip, client: ClientRequest) -> Route:
+        """Choose the route.
+
+        Raises:
+            PathDenied: the path rules do not let the request through.
+            NoRoute: there is none.
+        """
+        guard = trip.plan.guard
         if guard.paths is not None:
             guard.path(client.method, client.target)
-        trip.route = trip.plan.routes.match(client.target)
-        client.target = trip.route.forwarded(client.target)
-        return None
+        route = trip.plan.routes.match(client.target)
+        client.target = route.forwarded(client.target)
+        if route.logins is not None and (login := route.logins.match(client.target)) is not None:
+            route = login
+            client.plainly()
+        trip.route = route
+        return route
+
+    def _stays_open(self, request: web.BaseRequest, client: ClientRequest) -> bool:
+        """Tell whether the client's connection may carry another request after this one."""
+        return client.keep_alive and not self._draining and request.content.is_eof()
 
     def _answer(
         self, request: web.BaseRequest, trip: Trip, client: ClientRequest, answer: Callable[..., bytes]
     ) -> Sent:
         """Answer an OPTIONS that is meant for us."""
         trip.status, trip.outcome = 204, "answered"
-        keep_alive = client.keep_alive and not self._draining and request.content.is_eof()
+        keep_alive = self._stays_open(request, client)
         write(request, answer(keep_alive=keep_alive))
         return OPEN if keep_alive else CLOSED
-
-    async def _capture(self, request: web.BaseRequest, client: ClientRequest, plan: Plan) -> Content:
-        """Read small content as a whole; leave the rest to be streamed."""
-        if client.expects:
-            if client.length is not None and client.length <= plan.keeping.memory:
-                write(request, answers.CONTINUE)
-                client.expects = False
-            else:
-                front_of(request).holding = True
-        try:
-            return await capture(
-                request.content,
-                length=client.length,
-                chunked=client.chunked,
-                spool=self.spool,
-                longest=plan.limits.content,
-            )
-        except Refusal:
-            raise
-        except Exception as error:  # aiohttp has a handful: cut off, malformed chunks, connection lost
-            raise BadRequest("The request's content broke off, or its framing is not valid.") from error
 
     @staticmethod
     def _late(content: Content) -> bool:
@@ -294,23 +311,6 @@ class Forwarder:
         trip.outcome = "replayed"
         log.debug("request.replayed", request_id=trip.id, generation=newer.generation, status=response.status)
         return response, []
-
-    async def _tunnel(self, request: web.BaseRequest, trip: Trip, response: Response, lines: list[bytes]) -> Sent:
-        """Pass the 101 on, and then bytes both ways until either side ends."""
-        assert response.connection is not None
-        front = front_of(request)
-        connection = response.connection
-        if front.transport is None or connection.transport is None:
-            connection.close()
-            raise ClientGone("one side left before there was a tunnel")
-        tunnel = Tunnel(front, connection, trip.route)
-        try:
-            write(request, SWITCHING + section(lines))
-            await self.tunnels.run(tunnel)
-        finally:
-            trip.size = tunnel.passed
-            tunnel.close()
-        return CLOSED
 
     async def refuse(self, request: web.BaseRequest, trip: Trip, refusal: Refusal) -> Sent:
         """Answer a request ourselves."""

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from reauth_proxy.errors import BadRequest, FieldsTooLarge, TransferCodingUnsupported
 from reauth_proxy.forward import framing
+from reauth_proxy.forward.capture import asked
 from reauth_proxy.forward.fields import RequestRules
 from reauth_proxy.forward.route import Route
 from reauth_proxy.session.tokens import AccessToken
@@ -117,6 +118,11 @@ class ClientRequest:
         peer = request.protocol.peername
         lines.append(_forwarded(peer[0] if isinstance(peer, tuple) else None, found.host, old))
         self._tail = b"\r\n".join(lines)
+
+    def plainly(self) -> None:
+        """Ask for an answer that can be read: whole, and not compressed."""
+        self.websocket = False
+        self._tail = b"\r\n".join(asked(self._tail.split(b"\r\n")))
 
     def head(self, route: Route, request_id: bytes, token: AccessToken | None, *, expect: bool = False) -> bytes:
         """Return the request's header section for one try."""

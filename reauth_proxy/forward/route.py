@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reauth_proxy.errors import PathDenied
 from reauth_proxy.forward.fields import challenges
@@ -16,6 +16,9 @@ from reauth_proxy.session.tokens import AccessToken
 from reauth_proxy.upstream.connection import MOST_UNREAD, Connection, ConnectionBroken
 from reauth_proxy.upstream.message import Interim
 from reauth_proxy.upstream.pool import Pool
+
+if TYPE_CHECKING:
+    from reauth_proxy.forward.login import Login, Logins
 
 #: Methods that may be sent again after a lost connection (RFC 9110 section 9.2.2).
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "SEARCH", "QUERY"})
@@ -69,6 +72,8 @@ class Route:
         prefix: of the targets that go here, without a slash at its end; b"" is all of them.
         strip: the prefix is not part of what is sent.
         sealed: what no client may ask for here: token endpoints.
+        logins: those among its requests whose answers have tokens in them, if there are any.
+        login: the one that a request on this route is.
         expect_timeout: seconds that content waits for the upstream's 100 Continue (RFC 9110 section 10.1.1).
     """
 
@@ -83,6 +88,8 @@ class Route:
     prefix: bytes = b""
     strip: bool = False
     sealed: Sealed | None = None
+    logins: Logins | None = None
+    login: Login | None = None
     #: What never changes in a request's head.
     constant: bytes = field(init=False)
     #: The Authorization line of the newest token; identity is cheaper to compare than a hash.

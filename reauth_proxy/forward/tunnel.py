@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
-from reauth_proxy.forward.front import FrontConnection
-from reauth_proxy.forward.route import Route
+from aiohttp import web
+
+from reauth_proxy.forward.front import FrontConnection, front_of
+from reauth_proxy.forward.relay import CLOSED, ClientGone, Sent, section, write
+from reauth_proxy.forward.route import Response, Route
+from reauth_proxy.forward.trip import Trip
 from reauth_proxy.upstream.connection import Connection
 
 SWITCHING: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -160,6 +164,30 @@ class Tunnels:
             await tunnel.run()
         finally:
             self._open.discard(tunnel)
+
+    async def carry(self, request: web.BaseRequest, trip: Trip, response: Response, lines: list[bytes]) -> Sent:
+        """Pass a 101 on, and then bytes both ways until either side ends.
+
+        Args:
+            lines: the field lines that the client gets.
+
+        Raises:
+            ClientGone: one side has left already.
+        """
+        assert response.connection is not None
+        front = front_of(request)
+        connection = response.connection
+        if front.transport is None or connection.transport is None:
+            connection.close()
+            raise ClientGone("one side left before there was a tunnel")
+        tunnel = Tunnel(front, connection, trip.route)
+        try:
+            write(request, SWITCHING + section(lines))
+            await self.run(tunnel)
+        finally:
+            trip.size = tunnel.passed
+            tunnel.close()
+        return CLOSED
 
     def end_all(self) -> None:
         """End every tunnel."""

@@ -137,10 +137,12 @@ class Book(Facts):
         self.denied = refresh_token
         self._end("refresh_denied")
 
-    def leave(self, reason: LogoutReason) -> None:
-        """Somebody signed out."""
+    def leave(self, reason: LogoutReason) -> tuple[Secret | None, Secret | None]:
+        """Somebody signed out; return the refresh and the access token that were in force."""
+        ended = (self.refresh_token, None if self.access is None else self.access.value)
         self.state = advance(self.state, Event.LEFT)
         self._end(reason)
+        return ended
 
     def give_up(
         self, problem: str, now: Instant, retry_after: float | None, jitter: float, *, listening: bool

@@ -14,6 +14,7 @@ from reauth_proxy.session.calls import LISTEN_FOR, Calls
 from reauth_proxy.session.flight import Cause, Flight
 from reauth_proxy.session.following import Following
 from reauth_proxy.session.ledger import Ledger
+from reauth_proxy.session.news import News
 from reauth_proxy.session.parking import Full, ParkingLot
 from reauth_proxy.session.protocols import Store, TokenEndpoint
 from reauth_proxy.session.renewal import Renewal, system_clock
@@ -73,11 +74,11 @@ class Session:
         self._lot: ParkingLot[Verdict] = ParkingLot(policy.max_parked, policy.park_timeout)
         #: The refresh in flight. Set and cleared with no await in between question and answer.
         self._flight: Flight | None = None
-        #: Strong references.
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # strong references
         self._renewal = Renewal(self._until_renewal, lambda: self._refresh("renewal"))
         asks = (lambda: self._clock(), random, lambda: self._flight, self._heard)
         self._following = Following(name, self._book, self._ledger, *asks)
+        self.news = News(lambda: self.snapshot(self._clock()))
         self._closing = False
 
     def __repr__(self) -> str:
@@ -125,11 +126,7 @@ class Session:
         return self._book.stats.logouts
 
     def adjust(self, policy: RefreshPolicy, endpoint: TokenEndpoint) -> list[asyncio.Task[TokenReply]]:
-        """Use another policy, and for the next calls another endpoint.
-
-        Returns:
-            The calls that run; they go on with the endpoint that they began with.
-        """
+        """Use another policy, and for the next calls another endpoint; return the calls that go on with the old one."""
         self._policy = self._book.policy = policy
         self._lot.adjust(policy.max_parked, policy.park_timeout)
         self._renewal.arm()
@@ -146,6 +143,7 @@ class Session:
         """
         stored = await self._ledger.open()
         self._book.begin(stored, self._configured, self._clock(), self._random())
+        self.news.tell()
         self._renewal.arm()
         self._following.start()
         if self._ledger.doubts(self._book.refresh_token):
@@ -242,19 +240,22 @@ class Session:
         await self._ledger.persist(book.record())
         return True
 
-    async def sign_out(self, reason: LogoutReason = "signed_out") -> None:
-        """End the session, with everybody who is parked; returns once the store was tried."""
+    async def sign_out(self, reason: LogoutReason = "signed_out") -> tuple[Secret | None, Secret | None]:
+        """End the session, with everybody who is parked; return its tokens, refresh and access, after the store."""
         self._supersede()
-        self._book.leave(reason)
+        ended = self._book.leave(reason)
         _log.warning("session.signed_out", reason=reason, **self._who())
         self._lot.release(SignedOut(reason))
         self._renewal.stop()
+        self.news.tell()
         await self._ledger.persist(self._book.record())
+        return ended
 
     async def close(self, grace: float = 10.0) -> None:
         """End every task. Parked requests are told at once; a refresh in flight and its save get `grace` seconds."""
         self._closing = True
         self._renewal.stop()
+        self.news.close()
         await self._following.close()
         self._lot.release(Closing())
         if self._flight is not None:
@@ -299,10 +300,8 @@ class Session:
         if self._flight is not None or self._closing:
             return
         self._book.start()
-        flight = Flight(
-            self.name, cause, self._book, self._ledger, self._calls, self._clock, self._random, self._settle
-        )
-        self._flight = flight
+        plan = (self._book, self._ledger, self._calls, self._clock, self._random)
+        flight = self._flight = Flight(self.name, cause, *plan, self._settle)
         task = asyncio.create_task(self._fly(flight), name=f"refresh of {self.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -331,6 +330,7 @@ class Session:
 
     def _go_on(self) -> None:
         """Refresh for those who are parked still, such as behind a refresh that was superseded; arm the timer."""
+        self.news.tell()
         if self._lot.waiting and self._book.state is State.READY:
             self._refresh("expired")
         self._renewal.arm()

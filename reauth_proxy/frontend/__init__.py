@@ -1,0 +1,1 @@
+"""What frontends ask the proxy itself, below ``/_reauth/``: how the session is, what happens to it, log in, log out."""
