@@ -167,8 +167,8 @@ class MethodNotSupported(Refusal):
     code, status, title = "method_not_supported", 405, "Method not supported"
     closes = True
 
-    def __init__(self, detail: str, allowed: str | None = None) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, allowed: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(detail, retry_after)
         self.allowed = allowed
 
 

@@ -38,6 +38,7 @@ def test_retry_after_is_whole_seconds_rounded_up(seconds: float, field: str) -> 
 REFUSALS = [
     (errors.BadRequest, 400, "bad_request"),
     (errors.ClientDenied, 401, "client_denied"),
+    (errors.LoginFailed, 403, "login_failed"),
     (errors.OriginDenied, 403, "origin_denied"),
     (errors.PathDenied, 403, "path_denied"),
     (errors.HostDenied, 421, "host_denied"),
