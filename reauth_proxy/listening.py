@@ -120,8 +120,11 @@ def _private_socket(path: str) -> socket.socket:
     return bound
 
 
-async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol]) -> Door:
+async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol], *, key: str = "listen") -> Door:
     """Listen at an address: `localhost` is 127.0.0.1 and [::1], a Unix socket has mode 0600.
+
+    Args:
+        key: where the configuration says so.
 
     Raises:
         StartError: the address cannot be listened on.
@@ -142,7 +145,9 @@ async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol]) -
             server = await loop.create_unix_server(factory, sock=_private_socket(address.path), backlog=BACKLOG)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise StartError(f"cannot listen on {address}: {why}; set `listen` to an address that is free") from error
+        off = ", or to null" if key == "control.listen" else ""
+        mend = f"set `{key}` to an address that is free{off}"
+        raise StartError(f"cannot listen on {address}: {why}; {mend}") from error
     return Door(address, server, twin)
 
 

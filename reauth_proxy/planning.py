@@ -100,6 +100,15 @@ def guard(config: Config) -> Guard:
     return Guard(Hosts(hosts), Origins(access.origins), access.client_token, rules)
 
 
+def control_guard(config: Config) -> Guard:
+    """Return who may call the control plane: no page but its own."""
+    listen = config.control.listen
+    hosts = list(config.access.hosts)
+    if listen is not None and listen.path is None and not is_wildcard(listen.host):
+        hosts.append(in_brackets(listen.host))
+    return Guard(Hosts(hosts), Origins(), config.access.client_token)
+
+
 def limits(config: Config) -> Limits:
     """Return the bounds on clients."""
     chosen = config.limits

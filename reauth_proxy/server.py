@@ -14,6 +14,7 @@ import structlog
 from reauth_proxy import __version__, assemble, hardening, planning
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
+from reauth_proxy.control.plane import ControlPlane
 from reauth_proxy.credentials import Credentials
 from reauth_proxy.errors import ConfigError, ReauthError
 from reauth_proxy.forward.forwarder import Forwarder
@@ -49,6 +50,7 @@ class Daemon:
         self.draining = False
         self.credentials: Credentials
         self._door: Door | None = None
+        self._control_door: Door | None = None
 
     @property
     def session(self) -> Session:
@@ -58,6 +60,11 @@ class Daemon:
     @property
     def url(self) -> str:
         return "" if self._door is None else self._door.url
+
+    @property
+    def control_url(self) -> str | None:
+        """Where the control plane listens; None where it does not."""
+        return None if self._control_door is None else self._control_door.url
 
     async def start(self) -> None:
         """Load the session, and listen.
@@ -78,15 +85,23 @@ class Daemon:
             plan, tunnels=self._tunnels, access=self._access, request_id=logs.request_id, own=self._endpoints
         )
         self._front = FrontServer(self._forwarder.handle, plan.limits)
+        self._control = ControlPlane(self.credentials, planning.control_guard(config), lambda: self.draining)
         try:
             await self.credentials.start()
             await self.credentials.watch(config)
+            self._control_protocols = await self._control.protocols()
+            self._control_door = await self._controlled(config)
             self._door = await listen(config.listen, self._front)
         except BaseException:
             await self._release()
             raise
         upstream = ", ".join(dict.fromkeys(str(route.upstream) for route in config.each_route))
-        log.info("server.started", listen=self.url, upstream=upstream, version=__version__)
+        log.info("server.started", listen=self.url, control=self.control_url, upstream=upstream, version=__version__)
+
+    async def _controlled(self, config: Config) -> Door | None:
+        """Listen for the control plane. Raises StartError."""
+        address = config.control.listen
+        return None if address is None else await listen(address, self._control_protocols, key="control.listen")
 
     def _plan(self, config: Config, tls: ssl.SSLContext) -> Plan:
         """Return what the forwarder goes by, with as many connections as the system allows files."""
@@ -116,13 +131,23 @@ class Daemon:
         config = config.model_copy(update={name: getattr(old, name) for name in restart})
         change = await self.credentials.prepare(config, tls)
         try:
-            if config.listen != old.listen:
-                await self._move(config.listen)
+            control = await self._controlled(config) if config.control != old.control else self._control_door
+            try:
+                if config.listen != old.listen:
+                    await self._move(config.listen)
+            except BaseException:
+                if control is not None and control is not self._control_door:
+                    await control.close()
+                raise
         except BaseException:
             await change.undo()
             raise
         # From here on nothing can fail.
         self.config = config
+        before, self._control_door = self._control_door, control
+        if before is not None and before is not control:
+            await before.close()
+        self._control.guard = planning.control_guard(config)
         logs.configure(config.log.level, config.log.format)
         self.credentials.take(change)
         plan = self._plan(config, tls)
@@ -164,6 +189,9 @@ class Daemon:
         log.info("server.drained")
 
     async def _release(self) -> None:
+        if self._control_door is not None:
+            await self._control_door.close()
+        await self._control.close()
         await self._endpoints.close()
         await self.credentials.close()
         await self._front.shutdown(1.0)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from reauth_proxy.config.access import Access, checked_listen
 from reauth_proxy.config.address import Listen, Url
 from reauth_proxy.config.capture import Capture
+from reauth_proxy.config.control import Control
 from reauth_proxy.config.credential import Credential, Section
 from reauth_proxy.config.kinds import (
     AnyPath,
@@ -250,6 +251,7 @@ class Config(Section):
     capture: tuple[Capture, ...] = Field(
         (), description="Logins that the API answers with tokens: they fill the session, and clients never see them."
     )
+    control: Control = _section(Control, "Health, readiness and the session, on a listener of its own.")
     log: Log = _section(Log, "What is logged, and how.")
     drain_timeout: Duration = Field(25.0, description="How long requests under way may take to finish after SIGTERM.")
 
@@ -258,6 +260,20 @@ class Config(Section):
     def _local_unless_allowed(cls, listen: Listen, info: ValidationInfo) -> Listen:
         checked_listen(listen.remote, info.data.get("access"))
         return listen
+
+    @field_validator("control", mode="before")
+    @classmethod
+    def _null_turns_it_off(cls, control: Any) -> Any:
+        return {"listen": None} if control is None else control
+
+    @field_validator("control")
+    @classmethod
+    def _apart_and_local_unless_allowed(cls, control: Control, info: ValidationInfo) -> Control:
+        if control.listen is not None:
+            checked_listen(control.listen.remote, info.data.get("access"))
+            if control.listen == info.data.get("listen") and (control.listen.port or control.listen.path):
+                raise ValueError("this is `listen`; the control plane needs an address of its own")
+        return control
 
     @field_validator("credential")
     @classmethod

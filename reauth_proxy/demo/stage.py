@@ -25,10 +25,12 @@ from reauth_proxy.telemetry import logs
 #: Where the servers listen; config.example.yaml points there.
 SERVERS_PORT: Final = 8490
 DAEMON_PORT: Final = 8080
+CONTROL_PORT: Final = 8181
 LIFETIME: Final = 10.0
 
 _CONFIG: Final = """
 listen: 127.0.0.1:{port}
+control: {{listen: "127.0.0.1:{control}"}}
 upstream: http://127.0.0.1:{servers}/api
 credential:
   refresh_token: {token}
@@ -46,6 +48,7 @@ _TRY: Final = """
     curl -s -X POST {servers}/demo/revoke                    the authorization server ends the session …
     curl -i {url}/time                                       … and this is the logout answer
     curl -s -X POST {servers}/demo/restore                   sign in again
+    curl -s {control}/session                                how the session is
 
   Ctrl-C ends it.
 """
@@ -94,17 +97,20 @@ async def _perform(servers_only: bool, port: int | None) -> None:
         await daemon.session.offer(Secret(refresh_token))
 
     async with _servers(authorization, restore, _free(SERVERS_PORT)) as servers:
-        daemon = Daemon(_config(port if port is not None else _free(DAEMON_PORT), servers))
+        daemon = Daemon(_config(port if port is not None else _free(DAEMON_PORT), _free(CONTROL_PORT), servers))
         await daemon.start()
         try:
-            click.echo(_TRY.format(url=daemon.url, servers=servers, lifetime=LIFETIME))
+            urls = {"url": daemon.url, "control": daemon.control_url, "servers": servers}
+            click.echo(_TRY.format(**urls, lifetime=LIFETIME))
             await stop.wait()
         finally:
             await daemon.stop()
 
 
-def _config(port: int, servers: str) -> Config:
-    text = _CONFIG.format(port=port, servers=servers.rpartition(":")[2], token=BOOTSTRAP, client=CLIENT_ID)
+def _config(port: int, control: int, servers: str) -> Config:
+    text = _CONFIG.format(
+        port=port, control=control, servers=servers.rpartition(":")[2], token=BOOTSTRAP, client=CLIENT_ID
+    )
     return parse(text, "demo", {}, Path())
 
 

@@ -27,7 +27,7 @@ from reauth_proxy.session.verdicts import Verdict
 
 _log = structlog.get_logger()
 
-Cause = Literal["rejected", "expired", "renewal", "interrupted"]
+Cause = Literal["rejected", "expired", "renewal", "interrupted", "asked"]
 
 _UNANSWERED: Final = "an earlier request with this refresh token got no answer that was saved"
 _ROTATION_LOST: Final = f"rotation probably lost: {_UNANSWERED}, and the authorization server does not take it twice"

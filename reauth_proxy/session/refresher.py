@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, TooManyParked
-from reauth_proxy.session.book import Book, Stats
+from reauth_proxy.session.book import Book
 from reauth_proxy.session.calls import LISTEN_FOR, Calls
 from reauth_proxy.session.flight import Cause, Flight
 from reauth_proxy.session.following import Following
@@ -19,7 +19,6 @@ from reauth_proxy.session.parking import Full, ParkingLot
 from reauth_proxy.session.protocols import Store, TokenEndpoint
 from reauth_proxy.session.renewal import Renewal, system_clock
 from reauth_proxy.session.schedule import until_renewal
-from reauth_proxy.session.snapshot import Snapshot, take_snapshot
 from reauth_proxy.session.state import (
     BackOff,
     Closing,
@@ -36,11 +35,12 @@ from reauth_proxy.session.state import (
 )
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply
 from reauth_proxy.session.verdicts import Verdict, draining, logged_out, token_or_raise, unavailable
+from reauth_proxy.session.view import View
 
 _log = structlog.get_logger()
 
 
-class Session:
+class Session(View):
     """One credential's signed-in life.
 
     The endpoint and the store stay open after :meth:`close`: whoever made them closes them.
@@ -81,60 +81,12 @@ class Session:
         self.news = News(lambda: self.snapshot(self._clock()))
         self._closing = False
 
-    def __repr__(self) -> str:
-        story = [str(self.snapshot(self._clock()))] + [repr(self._flight)] * bool(self._flight)
-        story += ["closing"] * self._closing
-        return f"<Session {self.name} {self._book.state.value}: {', '.join(story)}>"
-
-    @property
-    def state(self) -> State:
-        """Where the session is in its life."""
-        return self._book.state
-
-    @property
-    def generation(self) -> int:
-        """The generation of the newest access token; 0 before the first."""
-        return self._book.generation
-
-    @property
-    def parked(self) -> int:
-        """How many requests wait for a refresh."""
-        return len(self._lot)
-
-    @property
-    def stats(self) -> Stats:
-        """Counters, live."""
-        return self._book.stats
-
-    @property
-    def store_failed(self) -> bool:
-        """Whether the store fails now: what was refreshed would not survive this process, or others know better."""
-        return self._ledger.problem is not None
-
-    @property
-    def waits(self) -> bool:
-        """Whether a request that asks for a token now would have to wait for a refresh."""
-        return isinstance(decide_send(self._book, self._clock(), needs_fresh=False), Park)
-
-    def parks(self, sent_generation: int) -> bool:
-        """Tell whether :meth:`replace` would have to wait for a refresh now; it never returns None then."""
-        return isinstance(decide_rejected(self._book, self._clock(), self._policy, sent_generation), Park)
-
-    @property
-    def logouts(self) -> int:
-        """How often the session ended; what belongs to the session that was compares it."""
-        return self._book.stats.logouts
-
     def adjust(self, policy: RefreshPolicy, endpoint: TokenEndpoint) -> list[asyncio.Task[TokenReply]]:
         """Use another policy, and for the next calls another endpoint; return the calls that go on with the old one."""
         self._policy = self._book.policy = policy
         self._lot.adjust(policy.max_parked, policy.park_timeout)
         self._renewal.arm()
         return self._calls.use(endpoint, policy.timeout + LISTEN_FOR)
-
-    def snapshot(self, now: Instant) -> Snapshot:
-        """Return what the session looks like now."""
-        return take_snapshot(self._book, now, parked=self.parked, store_failed=self.store_failed)
 
     async def start(self) -> None:
         """Read the store, choose between the stored and the configured refresh token, begin to renew behind the scenes.
@@ -204,6 +156,16 @@ class Session:
                 token = await self._park("rejected", start=start)
         self.stats.replays += 1
         return token
+
+    async def renew(self) -> AccessToken:
+        """Refresh now, whatever the present token's age, and return the new one.
+
+        Raises:
+            LoggedOut, RefreshUnavailable, RefreshTimeout, TooManyParked, Draining: there is none to be had.
+        """
+        if self._book.refresh_token is None:
+            raise logged_out(self._book.reason)
+        return await self._park("asked", start=True)
 
     async def offer(
         self,

@@ -49,6 +49,7 @@ def settings(authorization: FakeAuthorizationServer, upstream: FakeUpstream, /, 
         "refresh": {"background": False},
         "drain_timeout": "1s",
         "log": {"level": "debug", "format": "json"},
+        "control": {"listen": None},
     }
     return _merged(base, overrides)
 

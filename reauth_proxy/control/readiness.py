@@ -1,0 +1,35 @@
+"""Whether a request could be served with a token now, and if not, why, in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from reauth_proxy.errors import LogoutReason
+from reauth_proxy.session.snapshot import Snapshot
+
+_WHY: Final[Mapping[LogoutReason, str]] = {
+    "no_session": "nobody has logged in yet; run `reauth-proxy login`, or put a refresh token into the configuration",
+    "refresh_denied": "the token endpoint refused the refresh token; log in again",
+    "refresh_unavailable": "the token endpoint is unavailable",
+    "signed_out": "somebody signed out; log in again",
+}
+DRAINING: Final = "the daemon is shutting down"
+_STORE: Final = "the store fails, so that what is refreshed would not survive this process; the log says why"
+
+
+def problem(snapshot: Snapshot) -> str | None:
+    """Return why requests cannot be served with this session's token, None if they can."""
+    if snapshot.reason is not None:
+        why = _WHY[snapshot.reason]
+        return f"{why}: {snapshot.problem}" if snapshot.reason == "refresh_unavailable" and snapshot.problem else why
+    return _STORE if snapshot.store_failed else None
+
+
+def problems(sessions: Mapping[str, Snapshot], *, draining: bool) -> dict[str, str]:
+    """Return every problem, by the name of the credential, or `daemon`. None: the daemon is ready."""
+    found = {"daemon": DRAINING} if draining else {}
+    for name, snapshot in sessions.items():
+        if (why := problem(snapshot)) is not None:
+            found[name] = why
+    return found

@@ -1,0 +1,75 @@
+"""What may be seen of a session from outside, at any moment and without waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reauth_proxy.session.book import Book, Stats
+from reauth_proxy.session.flight import Flight
+from reauth_proxy.session.ledger import Ledger
+from reauth_proxy.session.parking import ParkingLot
+from reauth_proxy.session.snapshot import Snapshot, take_snapshot
+from reauth_proxy.session.state import Park, RefreshPolicy, State, decide_rejected, decide_send
+from reauth_proxy.session.tokens import Instant
+from reauth_proxy.session.verdicts import Verdict
+
+
+class View:
+    """The read-only half of a session; :class:`~reauth_proxy.session.refresher.Session` sets what it looks at."""
+
+    name: str
+    _book: Book
+    _ledger: Ledger
+    _lot: ParkingLot[Verdict]
+    _policy: RefreshPolicy
+    _clock: Callable[[], Instant]
+    _flight: Flight | None
+    _closing: bool
+
+    def __repr__(self) -> str:
+        story = [str(self.snapshot(self._clock()))] + [repr(self._flight)] * bool(self._flight)
+        story += ["closing"] * self._closing
+        return f"<Session {self.name} {self._book.state.value}: {', '.join(story)}>"
+
+    @property
+    def state(self) -> State:
+        """Where the session is in its life."""
+        return self._book.state
+
+    @property
+    def generation(self) -> int:
+        """The generation of the newest access token; 0 before the first."""
+        return self._book.generation
+
+    @property
+    def parked(self) -> int:
+        """How many requests wait for a refresh."""
+        return len(self._lot)
+
+    @property
+    def stats(self) -> Stats:
+        """Counters, live."""
+        return self._book.stats
+
+    @property
+    def store_failed(self) -> bool:
+        """Whether the store fails now: what was refreshed would not survive this process, or others know better."""
+        return self._ledger.problem is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a request that asks for a token now would have to wait for a refresh."""
+        return isinstance(decide_send(self._book, self._clock(), needs_fresh=False), Park)
+
+    def parks(self, sent_generation: int) -> bool:
+        """Tell whether :meth:`replace` would have to wait for a refresh now; it never returns None then."""
+        return isinstance(decide_rejected(self._book, self._clock(), self._policy, sent_generation), Park)
+
+    @property
+    def logouts(self) -> int:
+        """How often the session ended; what belongs to the session that was compares it."""
+        return self._book.stats.logouts
+
+    def snapshot(self, now: Instant) -> Snapshot:
+        """Return what the session looks like now."""
+        return take_snapshot(self._book, now, parked=self.parked, store_failed=self.store_failed)
