@@ -12,6 +12,7 @@ Then, floor by floor (a room imports only from the rooms below it):
 ``demo``       the authorization server and API behind ``reauth-proxy demo``
 ``config``     the model of the YAML file, and how it is read
 ``telemetry``  logs
+``control``    health, readiness and the session, for whoever runs the daemon
 ``frontend``   what frontends ask the proxy itself: session, events, log in and out
 ``forward``    the main path: fields, framing, content for a replay, the proxy's own answers
 ``upstream``   HTTP/1.1 connections to upstreams, and the pool that keeps them

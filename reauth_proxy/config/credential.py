@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
@@ -33,16 +33,18 @@ KeyAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES
 
 
 class Section(BaseModel):
-    """A mapping of keys, all of them known. A key without a value counts as absent."""
+    """A mapping of keys, all of them known. A key without a value counts as absent, but for `NULL_SAYS_SOMETHING`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    NULL_SAYS_SOMETHING: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+        absent = cls.model_fields.keys() - cls.NULL_SAYS_SOMETHING
+        return {key: value for key, value in data.items() if value is not None or key not in absent}
 
 
 class OAuth2Endpoint(Section):

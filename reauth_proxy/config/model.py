@@ -216,6 +216,8 @@ def _default_listen() -> Listen:
 class Config(Section):
     """The whole configuration."""
 
+    NULL_SAYS_SOMETHING = frozenset({"control"})
+
     access: Access = _section(Access, "Who may call.")
     listen: ListenAddress = Field(
         default_factory=_default_listen,
@@ -269,11 +271,7 @@ class Config(Section):
     @field_validator("control")
     @classmethod
     def _apart_and_local_unless_allowed(cls, control: Control, info: ValidationInfo) -> Control:
-        if control.listen is not None:
-            checked_listen(control.listen.remote, info.data.get("access"))
-            if control.listen == info.data.get("listen") and (control.listen.port or control.listen.path):
-                raise ValueError("this is `listen`; the control plane needs an address of its own")
-        return control
+        return control.beside(info.data.get("listen"), info.data.get("access"))
 
     @field_validator("credential")
     @classmethod

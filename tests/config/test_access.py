@@ -124,3 +124,38 @@ def test_every_address_is_no_name(listen: str) -> None:
     for host in (b"0.0.0.0", b"[::]"):
         with pytest.raises(HostDenied):
             guard.hosts.check(host)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("control: {listen: '0.0.0.0:8181'}", "3: control.listen: "),
+        ("control: {listen: '192.0.2.1:8181'}", "3: control.listen: "),
+        ("control: {listen: 'localhost:8080'}", "3: control.listen: this is `listen`"),
+        ("listen: 'unix:/x'\ncontrol: {listen: 'unix:/x'}", "4: control.listen: this is `listen`"),
+        ("control: {port: 8181}", "3: control.port: unknown key"),
+    ],
+)
+def test_the_control_plane_stays_on_loopback_unless_it_is_allowed(text: str, told: str) -> None:
+    (problem,) = problems(LEAST + text)
+    assert problem.startswith(told)
+
+
+@pytest.mark.parametrize("allowed", ["allow_remote: true", "client_token: some-token-of-32-characters-012345"])
+def test_the_control_plane_may_be_reached_from_other_machines_where_that_is_allowed(allowed: str) -> None:
+    control = read(f"{LEAST}access: {{{allowed}}}\ncontrol: {{listen: '0.0.0.0:8181'}}").control
+    assert str(control.listen) == "0.0.0.0:8181"
+
+
+def test_both_listeners_may_take_any_port() -> None:
+    assert read(f"{LEAST}listen: '127.0.0.1:0'\ncontrol: {{listen: '127.0.0.1:0'}}").control.listen is not None
+
+
+@pytest.mark.parametrize("text", ["control: null", "control:", "control: {listen: null}", "control: {listen: }"])
+def test_null_turns_the_control_plane_off(text: str) -> None:
+    assert read(LEAST + text).control.listen is None
+
+
+@pytest.mark.parametrize("text", ["", "control: {}"])
+def test_without_a_word_it_is_on(text: str) -> None:
+    assert str(read(LEAST + text).control.listen) == "127.0.0.1:8181"

@@ -80,7 +80,7 @@ headers:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("control: null", "3: control: unknown key; expected access, capture,"),
+        ("plugins: null", "3: plugins: unknown key; expected access, capture,"),
         ("timeouts: {conect: 5s}", "3: timeouts.conect: unknown key; did you mean `connect`?"),
         ("store: {ttl: 5s}", "3: store.ttl: unknown key; expected encryption_key, key, path, type or url"),
         ("store: {pth: }", "3: store.pth: unknown key; did you mean `path`?"),

@@ -151,6 +151,13 @@ class FakeAuthorizationServer:
         family = Family(len({id(known) for known in self._families.values()}) + 1, grace=self.grace_uses)
         return self._rotated(family)
 
+    def signed_in(self) -> tuple[str, str]:
+        """Return an access token and the newest refresh token of somebody who has just logged in."""
+        token = self.login()
+        granted = self._grant(token)
+        assert granted is not None
+        return granted[0], granted[1] or token
+
     def next(self, *replies: Reply | Raw | Break) -> None:
         """Answer the next calls with these, in order."""
         self._script.extend(replies)
