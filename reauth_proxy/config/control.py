@@ -39,8 +39,6 @@ class Control(Section):
                 if own == listen and (own.port or own.path):
                     raise ValueError("this is `listen`; the control plane needs an address of its own")
         except ValueError as error:
-            what = InitErrorDetails(
-                type=PydanticCustomError("listen", "{why}", {"why": str(error)}), loc=("listen",), input=own
-            )
+            what = InitErrorDetails(type="value_error", loc=("listen",), input=own, ctx={"error": error})
             raise ValidationError.from_exception_data("control", [what]) from None
         return self
