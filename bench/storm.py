@@ -160,6 +160,8 @@ credential:
 store: {{type: memory}}
 log: {{format: json}}
 refresh: {{max_parked: 100000, park_timeout: 5m, timeout: 5m}}
+limits: {{connections: {count + 100}, upstream_connections: 1000, upstream_queue: {count}}}
+control: null
 """)
     with (root / "log").open("wb") as log:
         daemon = await asyncio.create_subprocess_exec(
