@@ -48,6 +48,7 @@ class Ledger:
         #: A request was made with this refresh token, and its answer is not saved.
         self._doubted: Secret | None = None
         self._saver: asyncio.Task[None] | None = None
+        self._closing = False
         #: Done after the saver's next attempt.
         self._tried: asyncio.Future[None] | None = None
         self._urgent = asyncio.Event()
@@ -213,9 +214,10 @@ class Ledger:
 
     async def close(self) -> None:
         """End the background task, after one last attempt at what it had left to do."""
+        self._closing = True
         if self._saver is not None:
             saver = self._saver
-            await asyncio.wait({saver}, timeout=1.0)
+            await asyncio.wait({saver}, timeout=0.0 if self._wanted is None else 1.0)
             saver.cancel()
             await asyncio.wait({saver})
         if self._wanted is not None:
@@ -251,9 +253,10 @@ class Ledger:
         return self._tried
 
     async def _save_until_saved(self) -> None:
+        """Try until there is nothing left to save, and a lock that failed works: nobody else would find that out."""
         attempt = 0
         try:
-            while self._wanted is not None:
+            while self._wanted is not None or "locked" in self._problems:
                 await self._nap(attempt)
                 attempt += 1
                 tried, self._tried = self._tried, None
@@ -315,4 +318,6 @@ class Ledger:
     def _complain(self, done: str, error: Exception) -> None:
         known = {"error": str(error)} if isinstance(error, StoreError) else where(error)
         self._problems[done] = known["error"]
+        if done == "locked" and not self._closing:
+            self._start()
         _log.error("store.failed", credential=self._name, to_be=done, **known)

@@ -555,6 +555,19 @@ class TestUnavailable:
             assert names(await session.token()) == ["access-1"]
             assert session.snapshot(now()).store_failed
 
+    @virtual
+    async def test_a_lock_that_works_again_is_noticed_though_there_is_nothing_left_to_save(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            store.unlockable = True
+            assert names(await session.token()) == ["access-1"]
+            assert store.session is not None, "it is saved all the same"
+            assert session.snapshot(now()).store_failed
+            store.unlockable = False
+            await asyncio.sleep(60)
+            assert not session.snapshot(now()).store_failed
+            assert endpoint.calls == 1
+
 
 class TestTimedOutCall:
     @virtual
