@@ -283,10 +283,17 @@ except ReauthError as error:
 
 @pytest.mark.slow
 async def test_two_hundred_random_kills_never_lose_the_session(tmp_path: Path) -> None:
-    rng = random.Random(5)
-    async with authorization_server(grace_uses=1_000_000) as authorization:
+    """The server takes a refresh token once more after it has rotated it, as they do for lost answers."""
+    async with asyncio.TaskGroup() as lanes:
+        for seed in (5, 6):
+            (tmp_path / str(seed)).mkdir()
+            lanes.create_task(_a_hundred_kills(tmp_path / str(seed), random.Random(seed)))
+
+
+async def _a_hundred_kills(tmp_path: Path, rng: random.Random) -> None:
+    async with authorization_server(grace_uses=1) as authorization:
         path = tmp_path / "session.json"
-        for number in range(200):
+        for number in range(100):
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", REFRESH_FOR_EVER, authorization.url, str(path), authorization.first),
                 stdout=asyncio.subprocess.PIPE,
@@ -300,6 +307,6 @@ async def test_two_hundred_random_kills_never_lose_the_session(tmp_path: Path) -
             process.kill()
             await process.wait()
         assert authorization.reuses == 0
-        assert authorization.issued > 400
+        assert authorization.issued > 200
         litter = [name for name in tmp_path.iterdir() if name.suffix == ".tmp"]
         assert len(litter) <= 1, "each start sweeps up"

@@ -45,7 +45,7 @@ async def test_killed_right_after_each_of_fifteen_rotations_the_session_is_never
 async def test_killed_while_the_rotated_token_is_on_its_way_it_goes_on_where_the_server_allows_for_lost_answers(
     tmp_path: Path,
 ) -> None:
-    async with authorization_server(grace_uses=15) as authorization, upstream_server(authorization) as upstream:
+    async with authorization_server(grace_uses=1) as authorization, upstream_server(authorization) as upstream:
         async with cared_for(DaemonProcess(tmp_path, settings(authorization, upstream))) as daemon:
             for rotation in range(8):
                 await daemon.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,17 +159,31 @@ async def test_the_holder_killed_during_its_call_leaves_the_session_to_the_other
         assert authorization.reuses == 0
 
 
+async def with_each_store(directory: Path, scene: Callable[[Path, Shared], Coroutine[Any, Any, None]]) -> None:
+    """Play a scene that takes its time with each kind of store, both at once."""
+    async with redis_server() as server, asyncio.TaskGroup() as scenes:
+        for kind in ("file", "redis"):
+            (directory / kind).mkdir()
+            place = {"type": "file", "path": str(directory / kind / "shared" / "session.json")}
+            store = place if kind == "file" else {"type": "redis", "url": server.url}
+            scenes.create_task(scene(directory / kind, Shared({**store, "encryption_key": KEY})))
+
+
 @pytest.mark.slow
 async def test_a_token_endpoint_that_takes_twenty_seconds_is_asked_once(
-    authorization: FakeAuthorizationServer,
-    upstream: FakeUpstream,
-    shared: Shared,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.fakes.client.PATIENCE", 120.0)
+    await with_each_store(tmp_path, _asked_once)
+
+
+async def _asked_once(directory: Path, shared: Shared) -> None:
     patient = {"background": False, "min_interval": 0, "timeout": "40s", "park_timeout": "60s"}
-    async with replicas(4, tmp_path, authorization, upstream, shared, refresh=patient) as daemons:
+    async with (
+        authorization_server() as authorization,
+        upstream_server(authorization) as upstream,
+        replicas(4, directory, authorization, upstream, shared, refresh=patient) as daemons,
+    ):
         authorization.revoke_access()
         authorization.hold()
         asking = asyncio.create_task(burst(daemons))
@@ -183,12 +197,16 @@ async def test_a_token_endpoint_that_takes_twenty_seconds_is_asked_once(
 
 @pytest.mark.slow
 async def test_a_holder_that_is_stopped_for_half_a_minute_loses_the_lock_and_cannot_overwrite(
-    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.fakes.client.PATIENCE", 120.0)
+    await with_each_store(tmp_path, _stopped_and_continued)
+
+
+async def _stopped_and_continued(directory: Path, shared: Shared) -> None:
     async with authorization_server(grace_uses=1) as authorization, upstream_server(authorization) as upstream:
         patient = {"background": False, "min_interval": 0, "timeout": "60s", "park_timeout": "90s"}
-        async with replicas(4, tmp_path, authorization, upstream, shared, refresh=patient) as (holder, *others):
+        async with replicas(4, directory, authorization, upstream, shared, refresh=patient) as (holder, *others):
             authorization.revoke_access()
             authorization.hold()
             asking = asyncio.create_task(fetch(holder.url))

@@ -78,7 +78,7 @@ class FakeAuthorizationServer:
     Args:
         rotate: issue a new refresh token each time, and end the family if an old one comes back.
         lifetime: of access tokens in seconds; None leaves expires_in out.
-        grace_uses: how often the refresh token before the newest may come back all the same, in each family.
+        grace_uses: how often each refresh token may come back all the same while it is the one before the newest.
         tls: to speak https with.
     """
 
@@ -255,6 +255,8 @@ class FakeAuthorizationServer:
                 self.reuses += 1
                 return None
             family.grace -= 1
+        else:
+            family.grace = self.grace_uses
         self.issued += 1
         access = f"access-{CANARY}-{self.issued}"
         self._access[access] = (family, self._expiry())
