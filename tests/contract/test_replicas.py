@@ -281,6 +281,61 @@ async def test_while_redis_is_away_the_present_token_goes_on_being_used(
     assert authorization.reuses == 0
 
 
+@pytest.mark.slow
+async def test_redis_stopped_paused_and_restarted_under_load_loses_no_session(in_redis: Shared, tmp_path: Path) -> None:
+    redis = in_redis.redis
+    assert redis is not None
+
+    async def stopped() -> None:
+        await redis.end()
+        await asyncio.sleep(3)
+        await redis.start()
+
+    async def paused() -> None:
+        redis.pause()
+        await asyncio.sleep(5)
+        redis.go_on()
+
+    async def restarted() -> None:
+        await redis.end()
+        await redis.start()
+
+    async def asks(daemon: DaemonProcess) -> None:
+        while not enough.is_set():
+            answers.append(await fetch(daemon.url))
+
+    async def expires() -> None:
+        while not enough.is_set():
+            await asyncio.sleep(0.5)
+            authorization.revoke_access()
+            expired.append(None)
+
+    enough, answers, expired = asyncio.Event(), list[Answer](), list[None]()
+    async with authorization_server() as authorization, upstream_server(authorization) as upstream:
+        async with replicas(2, tmp_path, authorization, upstream, in_redis) as daemons:
+            async with asyncio.TaskGroup() as load:
+                load.create_task(expires())
+                for _ in range(5):
+                    for daemon in daemons:
+                        load.create_task(asks(daemon))
+                for disturb in (stopped, paused, restarted):
+                    await asyncio.sleep(1)
+                    await disturb()
+                    await asyncio.sleep(1)
+                enough.set()
+            for daemon in daemons:
+                await served(daemon)
+            assert signed_out(daemons) == 0
+            assert not any("Traceback" in daemon.log for daemon in daemons)
+        assert authorization.reuses == 0
+        assert authorization.count <= len(expired) + 2, "never two for one expiry"
+    told = {(answer.status, answer.value("Reauth-Signal")) for answer in answers}
+    # Without a signal: the token of a replay, too, may expire on its way.
+    assert told <= {(200, None), (401, "logout;reason=refresh_unavailable"), (401, None)}
+    served_well = sum(answer.status == 200 for answer in answers)
+    assert served_well > 100
+
+
 async def test_a_redis_that_forgot_everything_is_given_the_session_again(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, in_redis: Shared, tmp_path: Path
 ) -> None:
