@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from reauth_proxy.config.address import Url, is_wildcard
 from reauth_proxy.config.routes import home_of
+from reauth_proxy.control.report import RouteLine
 from reauth_proxy.forward.capture import Rule
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
 from reauth_proxy.forward.limits import Limits
@@ -98,6 +99,25 @@ def guard(config: Config) -> Guard:
         hosts.append(in_brackets(listen.host))
     rules = PathRules(access.allow, access.deny) if access.allow or access.deny else None
     return Guard(Hosts(hosts), Origins(access.origins), access.client_token, rules)
+
+
+def route_lines(config: Config) -> tuple[RouteLine, ...]:
+    """Return the routes as people see them."""
+    return tuple(
+        RouteLine(route.path, route.upstream.shown, None if route.credential == "none" else route.credential)
+        for route in config.each_route
+    )
+
+
+def pools(config: Config, routes: Routes) -> dict[str, Pool]:
+    """Return the connections of the routes, by where they lead."""
+    names = {route.path: origin_name(route.upstream) for route in config.each_route}
+    return {names[route.name]: route.pool for route in routes if route.name in names}
+
+
+def origin_name(url: Url) -> str:
+    """Return where a URL leads, without its path."""
+    return f"unix:{url.socket}" if url.socket is not None else f"{url.scheme}://{url.authority}"
 
 
 def control_guard(config: Config) -> Guard:

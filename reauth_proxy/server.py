@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import ssl
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from reauth_proxy import __version__, assemble, hardening, planning
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
 from reauth_proxy.control.plane import ControlPlane
+from reauth_proxy.control.report import Overview
 from reauth_proxy.credentials import Credentials
 from reauth_proxy.errors import ConfigError, ReauthError
 from reauth_proxy.forward.forwarder import Forwarder
@@ -26,6 +28,7 @@ from reauth_proxy.listening import Door, StartError, listen
 from reauth_proxy.process import file_limit, make_room_for_files, raise_file_limit, spare_the_collector
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.telemetry import logs
+from reauth_proxy.telemetry.tally import Tally
 
 if TYPE_CHECKING:
     from reauth_proxy.config.address import Listen
@@ -81,11 +84,18 @@ class Daemon:
         self._tunnels = Tunnels(config.websocket.idle_timeout, config.websocket.on_logout)
         self._access = logs.access_log()
         self._endpoints = Endpoints(self.credentials)
+        self._tally = Tally()
+        self._started = time.time()
         self._forwarder = Forwarder(
-            plan, tunnels=self._tunnels, access=self._access, request_id=logs.request_id, own=self._endpoints
+            plan,
+            tunnels=self._tunnels,
+            access=self._access,
+            request_id=logs.request_id,
+            own=self._endpoints,
+            observer=self._tally,
         )
         self._front = FrontServer(self._forwarder.handle, plan.limits)
-        self._control = ControlPlane(self.credentials, planning.control_guard(config), lambda: self.draining)
+        self._control = ControlPlane(self.credentials, planning.control_guard(config), self._overview)
         try:
             await self.credentials.start()
             await self.credentials.watch(config)
@@ -102,6 +112,20 @@ class Daemon:
         """Listen for the control plane. Raises StartError."""
         address = config.control.listen
         return None if address is None else await listen(address, self._control_protocols, key="control.listen")
+
+    def _overview(self) -> Overview:
+        """Return what the control plane looks at."""
+        pools = planning.pools(self.config, self._forwarder.plan.routes)
+        return Overview(
+            self._started,
+            self.url,
+            self.draining,
+            planning.route_lines(self.config),
+            self.credentials.sessions,
+            pools,
+            self._tally,
+            self._front.count,
+        )
 
     def _plan(self, config: Config, tls: ssl.SSLContext) -> Plan:
         """Return what the forwarder goes by, with as many connections as the system allows files."""
@@ -154,6 +178,7 @@ class Daemon:
         self._access.close()
         self._access = logs.access_log()
         self._forwarder.follow(plan, self._access)
+        self._tally.keep_only({route.name for route in plan.routes})
         self._front.limit(plan.limits)
         self._tunnels.adjust(config.websocket.idle_timeout, config.websocket.on_logout)
         await self.credentials.leave(change)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, Protocol
@@ -9,7 +13,8 @@ from typing import Any, Final, Protocol
 import structlog
 from aiohttp import web
 
-from reauth_proxy.control import offered, readiness
+from reauth_proxy.control import offered, page, readiness, report
+from reauth_proxy.control.report import Overview
 from reauth_proxy.errors import (
     BadRequest,
     ClientDenied,
@@ -18,6 +23,7 @@ from reauth_proxy.errors import (
     MethodNotSupported,
     NoRoute,
     Refusal,
+    TooManyConnections,
 )
 from reauth_proxy.forward import answers
 from reauth_proxy.guard.guard import Guard
@@ -27,6 +33,7 @@ from reauth_proxy.guard.tokens import AUTHORIZATION, TOKEN
 from reauth_proxy.issuers.revocation import Revocation
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.snapshot import Snapshot
+from reauth_proxy.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +43,9 @@ LONGEST: Final = 256 * 1024
 _OPEN: Final = frozenset({"/healthz", "/readyz"})
 _MARKS: Final = frozenset({ORIGIN, SITE, REFERER})
 _CREDENTIALS: Final = frozenset({TOKEN, AUTHORIZATION})
-_INDEX: Final = ["GET /healthz", "GET /readyz", "GET /session", "PUT /session", "DELETE /session", "POST /refresh"]
+#: Seconds between two looks of those who watch, and how many may.
+PULSE: Final = 0.5
+MOST_WATCHERS: Final = 32
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -59,20 +68,25 @@ class ControlPlane:
 
     Args:
         keeper: of the sessions.
-        draining: tells whether the daemon is about to end.
+        overview: looks at the daemon.
 
     Attributes:
         guard: who may call; may be replaced at any time.
     """
 
-    def __init__(self, keeper: Keeper, guard: Guard, draining: Callable[[], bool]) -> None:
+    def __init__(self, keeper: Keeper, guard: Guard, overview: Callable[[], Overview]) -> None:
         self.guard = guard
         self._keeper = keeper
-        self._draining = draining
+        self._overview = overview
+        self._ending = asyncio.Event()
+        self._watchers = 0
         application = web.Application(middlewares=[self._guarded], client_max_size=LONGEST)
         application.router.add_routes(
             [
-                web.get("/", self._index),
+                *(web.get(path, page.answer) for path in page.ASSETS),
+                web.get("/status", self._status),
+                web.get("/events", self._events),
+                web.get("/metrics", self._metrics),
                 web.get("/healthz", self._health),
                 web.get("/readyz", self._ready),
                 web.get("/session", self._look),
@@ -92,6 +106,7 @@ class ControlPlane:
 
     async def close(self) -> None:
         """End every connection."""
+        self._ending.set()
         await self._runner.cleanup()
 
     @web.middleware
@@ -103,7 +118,7 @@ class ControlPlane:
         except Refusal as refusal:
             return _told(refusal, request)
         except web.HTTPNotFound:
-            return _told(NoRoute("There is nothing here; GET / lists what there is."), request)
+            return _told(NoRoute("There is nothing here; GET / is the status page."), request)
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
             return _told(MethodNotSupported(f"This knows {allowed}.", allowed), request)
@@ -135,9 +150,6 @@ class ControlPlane:
             raise NoRoute("There is no credential of that name; see `credentials`.")
         return name, sessions[name]
 
-    async def _index(self, request: web.Request) -> web.Response:
-        return _json({"reauth-proxy": _INDEX})
-
     async def _health(self, request: web.Request) -> web.Response:
         return _json({"status": "alive"})
 
@@ -147,8 +159,38 @@ class ControlPlane:
             name, session = self._chosen(request)
             sessions = {name: session}
         looks = {name: session.news.look() for name, session in sessions.items()}
-        found = readiness.problems(looks, draining=self._draining())
+        found = readiness.problems(looks, draining=self._overview().draining)
         return _json({"ready": not found, "problems": found}, 503 if found else 200)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return _json(report.report(self._overview(), report.nothing_yet(), time.time()))
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        seen = self._overview()
+        sources = metrics.Sources(seen.tally, seen.sessions, seen.pools, seen.clients)
+        content, kind = metrics.exposition(sources, request.headers.get("Accept", ""))
+        return web.Response(body=content, headers={**_FIELDS, "Content-Type": kind})
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Tell how the daemon is, twice per second, until somebody has seen enough."""
+        if self._watchers >= MOST_WATCHERS:
+            raise TooManyConnections("Enough people watch already.", 5.0)
+        response = web.StreamResponse(headers={**_FIELDS, "Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        since = report.nothing_yet()
+        self._watchers += 1
+        try:
+            while not self._ending.is_set():
+                told = json.dumps(report.report(self._overview(), since, time.time()), separators=(",", ":"))
+                await response.write(f"event: status\ndata: {told}\n\n".encode())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PULSE):
+                        await self._ending.wait()
+        except ConnectionError:
+            pass
+        finally:
+            self._watchers -= 1
+        return response
 
     async def _look(self, request: web.Request) -> web.Response:
         return _session(*self._chosen(request))

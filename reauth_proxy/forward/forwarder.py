@@ -22,7 +22,7 @@ from reauth_proxy.forward.relay import CLOSED, LINGERING, OPEN, ClientGone, CutO
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.spool import Spool
-from reauth_proxy.forward.trip import AccessLog, Trip
+from reauth_proxy.forward.trip import AccessLog, Observer, Trip
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.guard import cors
@@ -40,6 +40,7 @@ class Forwarder:
         access: the access log.
         request_id: makes an id, or takes the client's where it is a sane one.
         own: what is answered here.
+        observer: counts.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Forwarder:
         access: AccessLog,
         request_id: Callable[[bytes | None], str],
         own: Own | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.plan = plan
         self._own = own
+        self._observer = observer
         self.tunnels = tunnels
         self.spool = Spool(plan.keeping)
         #: Requests under way.
@@ -86,13 +89,16 @@ class Forwarder:
             return await self.refuse(request, trip, InternalError("The proxy failed; its log says why."))
         finally:
             self.active -= 1
+            seconds = self._loop.time() - trip.started
+            if self._observer is not None:
+                self._observer.finished(trip, seconds)
             if self._access.enabled:
                 self._access.finished(
                     trip.id,
                     trip.method,
                     trip.path,
                     trip.status,
-                    self._loop.time() - trip.started,
+                    seconds,
                     trip.generation,
                     trip.outcome,
                     trip.size,
@@ -191,7 +197,7 @@ class Forwarder:
         """Answer what is meant for the proxy itself."""
         if self._own is None:
             raise NoRoute("Nothing below /_reauth/ is ever forwarded.")
-        trip.outcome = "answered"
+        trip.outcome, trip.where = "answered", HERE.decode()
         return await self._own.answer(request, trip, client, keep_alive=self._stays_open(request, client))
 
     def _choose(self, trip: Trip, client: ClientRequest) -> Route:
@@ -209,7 +215,7 @@ class Forwarder:
         if route.logins is not None and (login := route.logins.match(client.target)) is not None:
             route = login
             client.plainly()
-        trip.route = route
+        trip.route, trip.where = route, route.name
         return route
 
     def _stays_open(self, request: web.BaseRequest, client: ClientRequest) -> bool:
@@ -252,6 +258,7 @@ class Forwarder:
             trip.content.waited()
             waited = self._loop.time() - since
             if waited > 0.001:
+                trip.parked += waited
                 log.debug("request.parked", request_id=trip.id, seconds=round(waited, 3))
 
     async def _send(
@@ -307,6 +314,7 @@ class Forwarder:
             route.discard(rejected)
             raise
         route.discard(rejected)
+        trip.replayed = True
         response = await self._send(request, trip, client, newer)
         trip.outcome = "replayed"
         log.debug("request.replayed", request_id=trip.id, generation=newer.generation, status=response.status)
@@ -315,7 +323,7 @@ class Forwarder:
     async def refuse(self, request: web.BaseRequest, trip: Trip, refusal: Refusal) -> Sent:
         """Answer a request ourselves."""
         trip.status = refusal.status
-        trip.outcome = refusal.code
+        trip.outcome, trip.detail = refusal.code, refusal.detail
         if refusal.status in (500, 502, 504):
             self._warn(trip, refusal)
         keep_alive = not (

@@ -35,6 +35,14 @@ class AccessLog(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Counts requests."""
+
+    def finished(self, trip: Trip, seconds: float) -> None:
+        """Note a request that ended, and how long it took."""
+        ...
+
+
 def path_of(target: str) -> str:
     """Return what the log may have of a request's target: no query, and no password (RFC 9110 section 4.2.4)."""
     path = target.partition("?")[0]
@@ -51,18 +59,22 @@ class Trip:
     __slots__ = (
         "_request",
         "content",
+        "detail",
         "generation",
         "id",
         "method",
         "outcome",
         "page",
+        "parked",
         "path",
         "plan",
+        "replayed",
         "route",
         "size",
         "started",
         "status",
         "upload",
+        "where",
     )
 
     #: Set once the guard has let the request in.
@@ -78,6 +90,14 @@ class Trip:
         self.generation = 0
         self.outcome = "aborted"
         self.size = 0
+        #: The name of its route, once there is one.
+        self.where = ""
+        #: Seconds that it waited for a refresh.
+        self.parked = 0.0
+        #: It was sent again with a newer token.
+        self.replayed = False
+        #: Why it was refused, in words that repeat nothing of it.
+        self.detail: str | None = None
         self.content: Content = EMPTY
         self.upload: Upload | None = None
         #: The listed origin whose page asks, if one does.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reauth_proxy.errors import LogoutReason
+from reauth_proxy.session.history import History
 from reauth_proxy.session.schedule import cool_off, token_from
 from reauth_proxy.session.state import Event, Facts, RefreshPolicy, SignedOut, State, advance
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession
@@ -21,6 +22,7 @@ class Stats:
         late: those of them for which the newer token was at hand already.
         relayed: rejected answers passed on because a refresh has only just been asked for.
         logouts: how often the session ended.
+        ended: the same, by reason.
     """
 
     issued: int = 0
@@ -31,6 +33,7 @@ class Stats:
     late: int = 0
     relayed: int = 0
     logouts: int = 0
+    ended: dict[LogoutReason, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Book(Facts):
         configured: fingerprint of the configured refresh token that this session grew from.
         failures: refreshes given up in a row.
         problem: why the last refresh was given up; None once one worked.
+        history: what the token endpoint was asked.
     """
 
     policy: RefreshPolicy = field(default_factory=RefreshPolicy)
@@ -52,6 +56,7 @@ class Book(Facts):
     failures: int = 0
     problem: str | None = None
     stats: Stats = field(default_factory=Stats)
+    history: History = field(default_factory=History)
 
     def token(self, issued: Issued, now: Instant, jitter: float) -> AccessToken:
         """Return the token of the next generation, without putting it in force."""
@@ -193,6 +198,7 @@ class Book(Facts):
 
     def _end(self, reason: LogoutReason) -> None:
         self.stats.logouts += 1
+        self.stats.ended[reason] = self.stats.ended.get(reason, 0) + 1
         self.refresh_token = self.access = None
         self._mended()
         self.reason = reason

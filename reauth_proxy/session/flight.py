@@ -11,6 +11,7 @@ import structlog
 from reauth_proxy.errors import StoreError, StoreSuperseded
 from reauth_proxy.session.book import Book
 from reauth_proxy.session.calls import Calls, where
+from reauth_proxy.session.history import Outcome
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.schedule import LONGEST_RETRY_AFTER, backoff
 from reauth_proxy.session.state import BackOff, SignedOut
@@ -75,6 +76,8 @@ class Flight:
         self._settled = False
         self._repeated = False
         self._attempt = 0
+        #: Loop time at which the present attempt began.
+        self._began = loop.time()
         #: Issued, and not saved because the lock was lost meanwhile.
         self._late: tuple[Issued, Secret] | None = None
 
@@ -139,6 +142,7 @@ class Flight:
     async def _try(self) -> Unavailable | None:
         """Try once, with the store locked. None: settled or superseded."""
         self._store_away = False
+        self._began = asyncio.get_running_loop().time()
         try:
             try:
                 async with self._ledger.lock():
@@ -185,6 +189,7 @@ class Flight:
                     await self._ledger.unmark(self._book.record())
                 return reply
             self._book.stats.denied += 1
+            self._record("denied", reply.error)
             _log.warning("refresh.denied", error=reply.error, **self._who())
             # Another process may have rotated it meanwhile (read the store once more), before it means the end.
             denials += 1
@@ -193,8 +198,9 @@ class Flight:
     async def _reply(self, refresh_token: Secret) -> TokenReply | None:
         """Call, and listen for as long as the call lasts. None: superseded."""
         access = self._book.access
-        call = self._calls.join(refresh_token, access.value if access is not None else None)
         loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        call = self._calls.join(refresh_token, access.value if access is not None else None)
         timeout = self._book.policy.timeout
         if self._deadline is None:
             await self._wait_for(call, timeout)
@@ -270,6 +276,7 @@ class Flight:
         refresh_token = issued.refresh_token or used
         resumed = self._gave_up
         book.issue(token, refresh_token, now, asked=self._cause == "rejected")
+        self._record("issued")
         _log.info("refresh.issued", rotated=refresh_token != used, expires_in=issued.lifetime, **self._who())
         self._publish(token, resumed=resumed)
         return book.record()
@@ -296,6 +303,7 @@ class Flight:
         if self._deadline is None:
             self._deadline = asyncio.get_running_loop().time() + self._book.policy.retry_for
         self._book.stats.unavailable += 1
+        self._record("unavailable", unavailable.cause)
         _log.warning("refresh.unavailable", problem=unavailable.cause, attempt=self._attempt + 1, **self._who())
 
     def _pause_after(self, unavailable: Unavailable) -> float | None:
@@ -329,6 +337,10 @@ class Flight:
         )
         self._settled = not listening
         self._settle(BackOff(pause))
+
+    def _record(self, outcome: Outcome, problem: str | None = None) -> None:
+        seconds = asyncio.get_running_loop().time() - self._began
+        self._book.history.note(self._clock().wall, outcome, seconds, self._cause, problem)
 
     def _who(self) -> dict[str, object]:
         return {"credential": self._name, "generation": self._book.generation}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from reauth_proxy.session.book import Book, Stats
 from reauth_proxy.session.flight import Flight
+from reauth_proxy.session.history import History
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.parking import ParkingLot
 from reauth_proxy.session.snapshot import Snapshot, take_snapshot
@@ -50,6 +51,19 @@ class View:
     def stats(self) -> Stats:
         """Counters, live."""
         return self._book.stats
+
+    @property
+    def history(self) -> History:
+        """What the token endpoint was asked, live."""
+        return self._book.history
+
+    @property
+    def lifetime(self) -> tuple[float, float] | None:
+        """When the access token was issued and when it expires, in epoch seconds; None where nobody can tell."""
+        token, issued = self._book.access, self._book.issued_at
+        if token is None or token.expires is None or issued is None:
+            return None
+        return issued.wall, token.expires.wall
 
     @property
     def store_failed(self) -> bool:

@@ -38,6 +38,15 @@ class PoolLimits:
     keepalive: float = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many connections there are, by what they do, and how many requests wait for one."""
+
+    idle: int
+    busy: int
+    waiting: int
+
+
 def _give_up(turn: asyncio.Future[Connection | None]) -> None:
     if not turn.done():
         turn.set_exception(UpstreamTimeout("No connection to the upstream became free in time."))
@@ -67,6 +76,11 @@ class Pool:
         """Where its connections lead; pools before and after a reload are compared by it."""
         origin = self.origin
         return origin.host, origin.port, origin.tls is not None, origin.path
+
+    def census(self) -> Census:
+        """Count, with what pools before this one still have."""
+        open_now = len(self._open) + sum(len(elder._open) for elder in self._elders)
+        return Census(len(self._idle), open_now - len(self._idle), len(self._waiting))
 
     def take(self) -> Connection | None:
         """Return a kept-alive connection at once, or None if there is none."""
