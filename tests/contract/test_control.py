@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import stat
@@ -15,6 +16,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from reauth_proxy.control import plane
 from reauth_proxy.listening import StartError
 from reauth_proxy.session.tokens import Secret
 from tests.fakes.arrivals import PATIENCE
@@ -376,11 +378,88 @@ async def test_what_there_is_not_is_told(
     assert json.loads(answer.content)["status"] == status
 
 
-async def test_what_there_is_is_listed_at_the_root(daemon: RunningDaemon) -> None:
-    listed = (await told(daemon, "/"))["reauth-proxy"]
-    for line in listed:
-        method, target = line.split()
-        assert (await ask(daemon, target, method)).status not in (404, 405)
+async def test_the_status_page_loads_nothing_but_its_own_three_files(daemon: RunningDaemon) -> None:
+    for target, kind in [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")]:
+        answer = await ask(daemon, target)
+        assert answer.status == 200
+        assert answer.value("Content-Type") == f"{kind}; charset=utf-8"
+        policy = answer.value("Content-Security-Policy") or ""
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'")
+        assert "unsafe" not in policy
+        text = answer.content.decode()
+        assert not re.search(r"(src|href)=.https?:|url\(|@import|import\(", text)
+    page = (await ask(daemon, "/")).content.decode()
+    assert set(re.findall(r'(?:src|href)="(/[^"]*)"', page)) == {"/page.css", "/page.js", "/status"}
+    assert not re.search(r"<script>|<style|style=| on[a-z]+=", page)
+
+
+async def test_everything_that_the_page_shows_is_there_as_json(daemon: RunningDaemon) -> None:
+    await fetch(daemon.url, "/a")
+    found = await told(daemon, "/status")
+    assert found["ready"] is True
+    assert [credential["name"] for credential in found["credentials"]] == ["default"]
+    assert found["routes"][0]["path"] == "/"
+    assert len(found["attempts"]) == 1
+
+
+async def next_status(client: RawClient) -> dict[str, Any]:
+    """Return the next event of a stream."""
+    async with asyncio.timeout(PATIENCE):
+        text = (await client.reader.readuntil(b"\n\n")).decode()
+    assert not leaks(text)
+    return dict(json.loads(text[text.index("data: ") + 6 :]))
+
+
+async def test_the_page_is_told_what_happens_and_each_thing_once(
+    daemon: RunningDaemon, authorization: FakeAuthorizationServer
+) -> None:
+    assert daemon.control_url is not None
+    async with await connect(daemon.control_url) as client:
+        await client.request("/events")
+        assert b"Content-Type: text/event-stream\r\n" in await client.head()
+        first = await next_status(client)
+        assert (first["attempts"], first["credentials"][0]["generation"]) == ([], 0)
+        authorization.revoke_refresh()
+        await fetch(daemon.url, "/a")
+        attempts, notable, states = [], [], []
+        while not notable:
+            status = await next_status(client)
+            attempts += status["attempts"]
+            notable += status["notable"]
+            states.append(status["credentials"][0]["state"])
+        status = await next_status(client)
+        assert (status["attempts"], status["notable"]) == ([], [])
+    assert {attempt["outcome"] for attempt in attempts} == {"denied"}
+    assert [(request["status"], request["outcome"]) for request in notable] == [(401, "logged_out")]
+    assert "Log in again" in notable[0]["why"]
+    assert states[-1] == "signed_out"
+
+
+async def test_so_many_may_watch_and_one_more_is_told_so(
+    daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert daemon.control_url is not None
+    monkeypatch.setattr(plane, "MOST_WATCHERS", 1)
+    async with await connect(daemon.control_url) as client:
+        await client.request("/events")
+        await client.head()
+        assert (await told(daemon, "/events", 503))["code"] == "too_many_connections"
+    async with asyncio.timeout(PATIENCE):
+        while daemon._control._watchers:
+            await asyncio.sleep(0.01)
+
+
+async def test_whoever_watches_does_not_hold_the_end_up(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with running_daemon(authorization, upstream, control=LISTEN) as daemon:
+        assert daemon.control_url is not None
+        async with await connect(daemon.control_url) as client:
+            await client.request("/events")
+            await client.head()
+            async with asyncio.timeout(PATIENCE):
+                await daemon.stop()
+            assert (await client.reader.read()).endswith(b"0\r\n\r\n")
 
 
 async def test_a_failure_of_ours_is_told_without_its_inside(

@@ -156,11 +156,13 @@ function drawRefreshes(now, more) {
   const chart = $("refreshes");
   const longest = Math.max(0.05, ...seen.attempts.map((attempt) => attempt.seconds));
   chart.replaceChildren();
-  for (const attempt of seen.attempts) {
+  // What went wrong is drawn last, at full height: it is what people look for.
+  const ordered = [...seen.attempts].sort((one, other) => (one.outcome !== "issued") - (other.outcome !== "issued"));
+  for (const attempt of ordered) {
     const x = 596 * (1 - (now - attempt.at) / HOUR);
-    const high = 14 + 100 * Math.sqrt(attempt.seconds / longest);
+    const high = attempt.outcome === "issued" ? 14 + 86 * Math.sqrt(attempt.seconds / longest) : 114;
     const title = `${clock(attempt.at)}: ${attempt.outcome} in ${took(attempt.seconds)}`;
-    shape(chart, "rect", { class: attempt.outcome, x: Math.max(0, x), y: 120 - high, width: 4, height: high, rx: 1 }, title);
+    shape(chart, "rect", { class: attempt.outcome, x: Math.max(0, x), y: 120 - high, width: attempt.outcome === "issued" ? 3 : 4, height: high, rx: 1 }, title);
   }
   const sums = ["issued", "denied", "unavailable"].map((outcome) => `${seen.attempts.filter((attempt) => attempt.outcome === outcome).length} ${outcome}`);
   const last = seen.attempts.at(-1);
@@ -173,7 +175,7 @@ function drawRefreshes(now, more) {
     const outcome = element("td");
     outcome.append(element("span", attempt.outcome, `tag ${attempt.outcome}`));
     const why = attempt.problem ? `${attempt.problem} (${CAUSES[attempt.cause] ?? attempt.cause})` : CAUSES[attempt.cause] ?? attempt.cause;
-    row.append(outcome, element("td", took(attempt.seconds), "number"), element("td", why, "text"));
+    row.append(outcome, element("td", took(attempt.seconds), "number"), element("td", why, "text last"));
     return row;
   }));
 }
@@ -188,7 +190,7 @@ function drawNotable() {
     const answer = element("td");
     answer.append(element("span", request.status ? String(request.status) : "none", `tag s${String(request.status)[0]}`));
     row.append(element("td", clock(request.at), "number"), what, answer,
-      element("td", request.parked ? took(request.parked) : "", "number"), element("td", request.why, "text"));
+      element("td", request.parked ? took(request.parked) : "", "number"), element("td", request.why, "text last"));
     return row;
   }));
 }
