@@ -66,6 +66,8 @@ class Browser:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._loads: dict[str, asyncio.Future[None]] = {}
+        #: What tabs have told of themselves since :meth:`Page.listen`, by their session.
+        self.heard: dict[str, list[dict[str, Any]]] = {}
         self._reading = asyncio.create_task(self._read())
 
     async def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
@@ -99,7 +101,10 @@ class Browser:
                     answer.set_exception(ScriptFailed(message["error"]["message"]))
                 else:
                     answer.set_result(message["result"])
-            elif message.get("method") == "Page.loadEventFired":
+                continue
+            if (session := message.get("sessionId")) in self.heard and "method" in message:
+                self.heard[session].append(message)
+            if message.get("method") == "Page.loadEventFired":
                 waiting = self._loads.pop(message["sessionId"], None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(None)
@@ -155,6 +160,17 @@ class Page:
             details = result["exceptionDetails"]
             raise ScriptFailed(details.get("exception", {}).get("description", details["text"]))
         return result["result"].get("value")
+
+    async def listen(self, *domains: str) -> list[dict[str, Any]]:
+        """Return a list that grows with the events of domains of the protocol, such as Log or Network."""
+        heard = self._browser.heard.setdefault(self.session, [])
+        for domain in domains:
+            await self._browser.call(f"{domain}.enable", self.session)
+        return heard
+
+    async def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Call a method of the protocol for this tab."""
+        return await self._browser.call(method, self.session, **params)
 
     async def text(self) -> str:
         """Return what it shows."""

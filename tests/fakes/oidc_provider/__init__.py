@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,29 +18,9 @@ import aiohttp
 import pytest
 
 from tests.fakes.arrivals import PATIENCE
+from tests.fakes.npm import installed
 
 HERE = Path(__file__).parent
-VERSION = json.loads((HERE / "package.json").read_text())["dependencies"]["oidc-provider"]
-
-
-def installed() -> Path:
-    """Return the directory that has the packages in it; skip the test without Node.js, or with nothing to be had."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node-oidc-provider needs Node.js and npm")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reauth-proxy-tests"
-    target = cache / f"oidc-provider-{VERSION}"
-    if not (target / "node_modules").is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as temporary:
-            shutil.copy(HERE / "package.json", temporary)
-            command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock"]
-            done = subprocess.run(command, cwd=temporary, capture_output=True, text=True, timeout=300, check=False)
-            if done.returncode != 0:
-                pytest.skip(f"npm could not install oidc-provider {VERSION}: {done.stderr.strip()[-300:]}")
-            if not target.exists():  # another run may have been quicker
-                Path(temporary).rename(target)
-                Path(temporary).mkdir()
-    return target
 
 
 @dataclass
@@ -70,7 +47,7 @@ async def oidc_provider(clients: Sequence[dict[str, Any]], *, lifetime: int = 60
     Args:
         lifetime: of access tokens, in seconds.
     """
-    directory = await asyncio.to_thread(installed)
+    directory = await asyncio.to_thread(installed, HERE / "package.json")
     script = directory / "server.mjs"  # beside the packages, where Node.js looks for them
     script.write_bytes((HERE / "server.mjs").read_bytes())
     process = await asyncio.create_subprocess_exec(
