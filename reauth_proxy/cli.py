@@ -8,18 +8,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
 from reauth_proxy import __version__
 from reauth_proxy.errors import ConfigError, ReauthError
-
-if TYPE_CHECKING:
-    from reauth_proxy.config.credential import Credential
-    from reauth_proxy.config.model import Config
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -28,9 +23,11 @@ _CONFIG: Final = click.Path(path_type=Path)
 _EXAMPLES: Final = """\b
 Examples:
   reauth-proxy demo                          try it, with no file and no network
+  reauth-proxy init                          a few questions, and a config file
   reauth-proxy check --config config.yaml    every mistake in a file, at once
   reauth-proxy login --config config.yaml    sign in with a browser
   reauth-proxy --config config.yaml          run; SIGTERM drains and ends it
+  reauth-proxy status --config config.yaml   how it is
   reauth-proxy schema > schema.json          for your editor
 """
 
@@ -53,7 +50,7 @@ def cli(context: click.Context, config_file: Path | None) -> None:
         if config_file is not None:
             raise click.UsageError(
                 f"--config goes behind the command: reauth-proxy {context.invoked_subcommand} --config FILE"
-                if context.invoked_subcommand in ("check", "login", "logout")
+                if context.invoked_subcommand in ("check", "login", "logout", "status")
                 else f"`{context.invoked_subcommand}` takes no --config."
             )
         return
@@ -67,77 +64,21 @@ def cli(context: click.Context, config_file: Path | None) -> None:
 
 @cli.command()
 @click.option("-c", "--config", "config_file", type=_CONFIG, metavar="FILE", required=True, help="The file to check.")
-def check(config_file: Path) -> None:
+@click.option("--probe", is_flag=True, help="Ask upstreams, authorization servers and stores, too. No token is sent.")
+@click.pass_context
+def check(context: click.Context, config_file: Path, probe: bool) -> None:
     """Tell every mistake in a config file, each with its line, its key and what to do.
 
-    Exits with 0 if there is none, else with 2.
+    Exits with 0 if there is none, with 1 if somebody who was asked cannot be used, else with 2.
 
     \b
-    Example:
+    Examples:
       reauth-proxy check --config config.yaml
+      reauth-proxy check --config config.yaml --probe
     """
-    from reauth_proxy.config.load import load
+    from reauth_proxy.commands.check import run
 
-    config = load(config_file)
-    problems = list(_unusable(config))
-    if problems:
-        raise ConfigError(*(f"{config_file}: {problem}" for problem in problems))
-    click.echo(f"{config_file} is fine.")
-    for name, value in _summary(config):
-        click.echo(f"  {name:<11}{value}")
-
-
-def _unusable(config: Config) -> Iterator[str]:
-    """Try what shows only when it is used: certificates and keys."""
-    from reauth_proxy import assemble
-
-    try:
-        assemble.tls_context(config.tls)
-    except ConfigError as error:
-        yield from error.problems
-    for name, credential in config.each_credential.items():
-        try:
-            assemble.store(config, name)
-        except ConfigError as error:
-            yield from error.problems
-        endpoint = credential.token_endpoint
-        if endpoint.type == "oauth2" and endpoint.private_key is not None:
-            from reauth_proxy.issuers.client_auth import Signer
-
-            try:
-                Signer(endpoint.private_key, algorithm=endpoint.private_key_alg).assertion(endpoint.client_id, "check")
-            except ConfigError as error:
-                key = f"credentials.{name}" if config.credentials else "credential"
-                yield from (f"{key}.token_endpoint: {problem}" for problem in error.problems)
-
-
-def _summary(config: Config) -> list[tuple[str, str]]:
-    """Say in a few lines what a configuration makes the daemon do; no secret among it."""
-    store = config.store
-    routes = [("upstream", str(config.upstream))]
-    if config.routes:
-        routes = [("route", f"{route.path} to {route.upstream} as {route.credential}") for route in config.routes]
-    named = "" if config.credentials is None else "{}: "
-    return [
-        ("listen", str(config.listen)),
-        *routes,
-        *(("credential", named.format(name) + _described(one)) for name, one in config.each_credential.items()),
-        ("store", store.type if store.path is None else f"{store.type} {store.path}"),
-    ]
-
-
-def _described(credential: Credential) -> str:
-    endpoint = credential.token_endpoint
-    if endpoint.type == "oauth2":
-        at = endpoint.url or endpoint.issuer
-        assert at is not None
-        where = f"oauth2 at {at.shown} as {endpoint.client_id} ({endpoint.client_auth})"
-    else:
-        where = f"json, {endpoint.method} {endpoint.url.shown}"
-    given = "a refresh token is configured" if credential.refresh_token else "the refresh token is in the store"
-    if credential.grant == "client_credentials":
-        given = "the client asks for itself"
-    return f"{where}; {given}"
+    context.exit(run(config_file, probe=probe))
 
 
 _CREDENTIAL: Final = click.option(
@@ -226,6 +167,81 @@ def demo(context: click.Context, servers_only: bool, port: int | None) -> None:
     from reauth_proxy.demo import run
 
     context.exit(run(servers_only, port))
+
+
+@cli.command()
+@click.option("-c", "--config", "config_file", type=_CONFIG, metavar="FILE", required=True, help="The daemon's file.")
+@click.option("--watch", is_flag=True, help="Again each second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with everything that the status page shows.")
+@click.pass_context
+def status(context: click.Context, config_file: Path, watch: bool, as_json: bool) -> None:
+    """Show what the running daemon says of itself; it is asked at `control.listen`.
+
+    Exits with 0 only if it is ready: if a request could be served with a token now. That makes it a health check for
+    containers. Else with 1, and with 2 if the file cannot be used.
+
+    \b
+    Examples:
+      reauth-proxy status --config config.yaml
+      reauth-proxy status --config config.yaml --watch
+      reauth-proxy status --config config.yaml --json | jq .credentials
+    """
+    from reauth_proxy.commands.status import run
+
+    context.exit(run(config_file, watch=watch, as_json=as_json))
+
+
+@cli.command()
+@click.option(
+    "-o",
+    "--output",
+    type=_CONFIG,
+    metavar="FILE",
+    default=Path("config.yaml"),
+    show_default=True,
+    help="The file to write, with mode 0600.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+@click.option("--upstream", metavar="URL", help="The API.")
+@click.option("--kind", type=click.Choice(["issuer", "oauth2", "json"]), help="How new access tokens are had.")
+@click.option("--endpoint", metavar="URL", help="The issuer (with --kind issuer), or the token endpoint.")
+@click.option("--client-id", metavar="ID", help="The client's id.")
+@click.option("--client-secret-env", "secret_env", metavar="NAME", help="The variable with the client's secret.")
+@click.option("--client-secret-file", "secret_file", metavar="PATH", help="The file with the client's secret.")
+@click.option("--scope", metavar="SCOPES", help="Scopes to ask for.")
+@click.option("--token-member", metavar="NAME", help="What a hand-made API calls the refresh token in a request.")
+@click.option(
+    "--pointers",
+    nargs=3,
+    metavar="ACCESS REFRESH EXPIRES",
+    default=None,
+    help="Where a hand-made API's answer has the tokens, and the lifetime in seconds: JSON Pointers.",
+)
+@click.option(
+    "--refresh-token-from",
+    "source",
+    type=click.Choice(["login", "env", "file", "store"]),
+    help="Where the first refresh token comes from.",
+)
+@click.option("--refresh-token-place", "place", metavar="NAME", help="The variable or the file that has it.")
+@click.option("--listen", metavar="ADDRESS", help="Where clients connect; localhost:8080 if not given.")
+@click.option("--origin", "origins", multiple=True, metavar="ORIGIN", help="A page that may call; may be repeated.")
+@click.option("--probe/--no-probe", "may_probe", default=None, help="Whether to ask the API and the token endpoint.")
+@click.pass_context
+def init(context: click.Context, /, output: Path, force: bool, may_probe: bool | None, **given: Any) -> None:
+    """Ask a few questions, and write a commented config file that `check` accepts.
+
+    What is given as an option is not asked for; with no terminal nothing is. No secret is asked for, only where it is.
+
+    \b
+    Examples:
+      reauth-proxy init
+      reauth-proxy init --upstream https://api.example.com --kind issuer \\
+        --endpoint https://id.example.com --client-id web --refresh-token-from login
+    """
+    from reauth_proxy.commands.init import run
+
+    context.exit(run(output, {**given, "origins": given["origins"] or None}, force=force, may_probe=may_probe))
 
 
 @cli.command()

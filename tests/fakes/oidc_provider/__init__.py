@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
-import pytest
 
 from tests.fakes.arrivals import PATIENCE
 from tests.fakes.npm import installed
