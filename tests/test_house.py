@@ -120,6 +120,8 @@ TESTED_ELSEWHERE: Final = {
     "errors.py": "tests/forward/test_answers.py",
     "issuers/client_auth.py": "tests/issuers/test_oauth2.py",
     "upstream/message.py": "tests/upstream/test_connection.py",
+    "commands/asking.py": "tests/commands/test_status.py",
+    "commands/check.py": "tests/test_cli.py and tests/commands/test_probe.py",
     "commands/keeping.py": "tests/commands/test_login.py and test_logout.py",
     "config/document.py": "tests/config/test_load.py",
     "config/explain.py": "tests/config/test_load.py",

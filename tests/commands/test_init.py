@@ -8,6 +8,7 @@ import stat
 import sys
 from pathlib import Path
 
+import click
 import pexpect
 import pytest
 
@@ -44,7 +45,7 @@ def answered(directory: Path, dialogue: list[tuple[str, str]], *options: str) ->
         assert child.exitstatus == 0, screen
     finally:
         child.close(force=True)
-    return screen
+    return click.unstyle(screen)
 
 
 async def test_answered_at_a_terminal_it_gives_a_configuration_that_runs(
