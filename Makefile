@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCKED ?=
 LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-.PHONY: help demo test lint bench lock sbom clean
+.PHONY: help demo test lint bench docs lock sbom clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -34,6 +34,9 @@ lint: $(STAMP) ## ruff and mypy --strict
 
 bench: $(BENCH_STAMP) ## CPU time per request beside Envoy, nginx, Caddy, Go and plain aiohttp, whichever are installed
 	@$(BIN)/python -m bench $(BENCH_ARGS)
+
+docs: $(STAMP) ## write docs/commands.md anew, from --help
+	@$(BIN)/python docs/generate.py
 
 lock: $(STAMP) ## renew requirements/: the newest versions that pyproject.toml allows, for every Python and platform, with hashes
 	@$(PIP) install 'uv>=0.9'
