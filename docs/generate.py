@@ -11,7 +11,8 @@ from reauth_proxy.cli import cli
 PAGE = Path(__file__).with_name("commands.md")
 _HEAD = """# Commands
 
-What `--help` says; `python -m reauth_proxy` is the same program. Exit status: 0 well, 1 failed while running, 2 wrong usage or configuration. No secret is ever a flag.
+What `--help` says; `python -m reauth_proxy` is the same program. Exit status: 0 well, 1 failed while running, 2 wrong
+usage or configuration. No secret is ever a flag.
 """
 
 

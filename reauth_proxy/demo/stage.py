@@ -36,6 +36,7 @@ credential:
   refresh_token: {token}
   token_endpoint: {{url: "http://127.0.0.1:{servers}/oauth2/token", client_id: {client}, client_auth: none}}
 store: {{type: memory}}
+access: {{origins: ["http://localhost:5173"]}}
 """
 
 _TRY: Final = """
