@@ -30,7 +30,8 @@ VOLUME /var/lib/reauth-proxy
 # A container of its own has to listen on 0.0.0.0 (with access.allow_remote); in a pod, loopback is shared and enough.
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
-  CMD ["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8080), 2).close()"]
+# Healthy is ready: a request could be served with a token. It asks the control plane, which has to be on for it.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=5s \
+  CMD ["reauth-proxy", "status", "--config", "/etc/reauth-proxy/config.yaml"]
 ENTRYPOINT ["reauth-proxy"]
 CMD ["--config", "/etc/reauth-proxy/config.yaml"]

@@ -28,7 +28,8 @@ def commands() -> str:
 
 
 def _section(command: click.Command, name: str, parent: click.Context | None) -> str:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=100, max_content_width=100)
+    settings = {**cli.context_settings, **command.context_settings, "max_content_width": 100}
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=100, **settings)
     title = name if parent is None else f"reauth-proxy {name}"
     return f"## {title}\n\n```text\n{command.get_help(context)}\n```\n"
 

@@ -70,6 +70,8 @@ def test_help_names_every_command_and_shows_examples(run: Run) -> None:
             "logout",
             "demo",
             "schema",
+            "init",
+            "status",
             "--config FILE",
             "--version",
             "  reauth-proxy --config",
@@ -77,7 +79,7 @@ def test_help_names_every_command_and_shows_examples(run: Run) -> None:
             assert text in out
 
 
-@pytest.mark.parametrize("command", ["check", "login", "logout", "demo", "schema"])
+@pytest.mark.parametrize("command", ["check", "demo", "init", "login", "logout", "schema", "status"])
 def test_each_command_has_help_with_an_example(run: Run, command: str) -> None:
     status, out, _ = run(command, "--help")
     assert status == 0
@@ -291,3 +293,20 @@ def test_help_and_check_do_not_import_what_only_the_daemon_needs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_it_completes_in_a_shell(shell: str) -> None:
+    def asked(instruction: str, **environ: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "reauth_proxy"],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "_REAUTH_PROXY_COMPLETE": f"{shell}_{instruction}", **environ},
+        )
+        return done.stdout
+
+    assert "_REAUTH_PROXY_COMPLETE" in asked("source")
+    completed = asked("complete", COMP_WORDS="reauth-proxy st", COMP_CWORD="1" if shell != "fish" else "st")
+    assert "status" in completed
