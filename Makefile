@@ -14,6 +14,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCKED ?=
 LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
+# Every test; those that do little but wait run beside the others, and are shown after them.
+define both
+$(BIN)/python -m pytest -m waits -p no:cacheprovider -q >$(VENV)/waits.log 2>&1 & waits=$$!; \
+trap 'kill $$waits 2>/dev/null; exit 1' INT TERM; \
+$(BIN)/python -m pytest -m 'not waits' $(PYTEST_ARGS); status=$$?; \
+wait $$waits || status=1; cat $(VENV)/waits.log; exit $$status
+endef
+
 .PHONY: help demo test lint bench docs lock sbom clean
 .DEFAULT_GOAL := help
 
@@ -25,7 +33,7 @@ demo: $(STAMP) ## run the daemon in front of an API whose tokens expire every 10
 
 test: $(STAMP) ## run the tests; with SLOW=1 those that take longer, too
 	@echo "running $(if $(SLOW),every test,the tests) …"
-	@$(BIN)/python -m pytest $(if $(SLOW),,-m 'not slow') $(PYTEST_ARGS)
+	@$(if $(SLOW),$(call both),$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS))
 
 lint: $(STAMP) ## ruff and mypy --strict
 	@$(BIN)/ruff check .
