@@ -141,8 +141,8 @@ function drawTraffic() {
   }
   seen.traffic.forEach(([at, , parked, replayed], index) => {
     const x = (start + index) * wide;
-    if (parked) shape(chart, "rect", { class: "parked", x, y: 120 - height(parked), width: wide, height: height(parked) }, `${clock(at)}: ${parked} parked`);
-    if (replayed) shape(chart, "rect", { class: "replayed", x: x + wide / 4, y: 120 - height(replayed), width: wide / 2, height: height(replayed) }, `${clock(at)}: ${replayed} replayed`);
+    if (parked) shape(chart, "rect", { class: "parked", x: x - 1, y: 120 - height(parked), width: wide + 2, height: height(parked) }, `${clock(at)}: ${parked} parked`);
+    if (replayed) shape(chart, "rect", { class: "replayed", x, y: 120 - height(replayed), width: wide, height: height(replayed) }, `${clock(at)}: ${replayed} replayed`);
   });
   const last = seen.traffic.at(-1) ?? [0, 0, 0, 0];
   const sum = (column) => seen.traffic.reduce((total, second) => total + second[column], 0);
