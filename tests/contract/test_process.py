@@ -213,18 +213,21 @@ async def test_it_starts_within_a_second_of_cpu_time(
     assert min(took) < 1.0, took
 
 
-async def test_idle_it_takes_less_than_60_megabytes(
+async def test_idle_it_takes_less_than_60_mebibytes_with_everything_on(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    made = settings(authorization, upstream)
+    made = settings(authorization, upstream, control={"listen": "127.0.0.1:0"}, log={"level": "info"})
     alone = (sys.executable, "-m", "tests.fakes.alone")
     async with cared_for(DaemonProcess(tmp_path, made, command=alone)) as daemon:
-        await daemon.start()  # writes the bytecode, as an installation does
-        await daemon.stop()
-        await daemon.start()
-        assert (await fetch(daemon.url)).status == 200
-        kilobytes = status_of(daemon, "VmRSS")
-    assert kilobytes < 60_000
+        for number in (1, 2):  # the first writes the bytecode, as an installation does
+            await daemon.start()
+            assert (await fetch(daemon.url)).status == 200
+            control = (await daemon.logged("server.started", number))["control"]
+            for target in ("/metrics", "/", "/status", "/readyz"):
+                assert (await fetch(control, target)).status == 200
+            kibibytes = status_of(daemon, "VmRSS")
+            await daemon.stop()
+    assert kibibytes < 60 * 1024
 
 
 async def test_room_for_every_connection_is_made_before_it_listens(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
 from functools import cache
-from importlib.resources import files
 from typing import Final
 
 from aiohttp import web
@@ -35,4 +35,6 @@ async def answer(request: web.Request) -> web.Response:
 
 @cache
 def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    data = pkgutil.get_data(__name__, name)  # importlib.resources would bring zip files along: 1 MB
+    assert data is not None
+    return data.decode()
