@@ -85,7 +85,7 @@ class ControlPlane:
             [
                 *(web.get(path, page.answer) for path in page.ASSETS),
                 web.get("/status", self._status),
-                web.get("/events", self._events),
+                web.get("/events", self._events, allow_head=False),
                 web.get("/metrics", self._metrics),
                 web.get("/healthz", self._health),
                 web.get("/readyz", self._ready),

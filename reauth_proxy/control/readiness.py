@@ -20,9 +20,10 @@ _STORE: Final = "the store fails, so that what is refreshed would not survive th
 
 def problem(snapshot: Snapshot) -> str | None:
     """Return why requests cannot be served with this session's token, None if they can."""
+    if snapshot.problem is not None and not snapshot.usable:
+        return f"{_WHY['refresh_unavailable']}: {snapshot.problem}"  # also while it is tried once more
     if snapshot.reason is not None:
-        why = _WHY[snapshot.reason]
-        return f"{why}: {snapshot.problem}" if snapshot.reason == "refresh_unavailable" and snapshot.problem else why
+        return _WHY[snapshot.reason]
     return _STORE if snapshot.store_failed else None
 
 

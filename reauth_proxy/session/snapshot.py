@@ -22,6 +22,7 @@ class Snapshot:
         reason: why requests that the upstream rejects are answered with a logout now, None if they are not.
         store_failed: the store fails: the newest tokens may not survive this process, or others hold newer ones.
         problem: why the last refresh was given up, for people; None once one worked.
+        usable: there is an access token that may be sent.
     """
 
     state: Condition
@@ -31,6 +32,7 @@ class Snapshot:
     parked: int
     store_failed: bool
     problem: str | None
+    usable: bool = True
 
     def __str__(self) -> str:
         story = [f"generation {self.generation}", f"{self.parked} parked"]
@@ -46,7 +48,8 @@ def take_snapshot(book: Book, now: Instant, *, parked: int, store_failed: bool) 
     expires = book.access.expires if book.access is not None else None
     expires_in = max(0.0, seconds_between(now, expires)) if expires is not None else None
     condition, reason = _condition(book, now)
-    return Snapshot(condition, book.generation, expires_in, reason, parked, store_failed, book.problem)
+    usable = book.usable(now) is not None
+    return Snapshot(condition, book.generation, expires_in, reason, parked, store_failed, book.problem, usable)
 
 
 def _condition(book: Book, now: Instant) -> tuple[Condition, LogoutReason | None]:

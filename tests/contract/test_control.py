@@ -101,6 +101,16 @@ async def test_an_outage_is_told_only_once_the_access_token_has_expired(
         authorization.next(Reply(503))
         await fetch(daemon.url, "/c")
         assert "503" in (await problems(daemon))["default"]
+        authorization.hold()
+        daemon.pass_time(120)
+        count = authorization.count
+        async with await connect(daemon.url) as client:
+            await client.request("/d")
+            await authorization.arrived(count + 1)
+            assert "503" in (await problems(daemon))["default"], "trying once more is no reason to be ready"
+            authorization.release()
+            assert (await client.answer()).status == 200
+        assert await problems(daemon) == {}
 
 
 async def test_a_misconfiguration_is_loud_here(daemon: RunningDaemon, authorization: FakeAuthorizationServer) -> None:
@@ -186,6 +196,7 @@ async def test_the_session_is_told_without_a_token(daemon: RunningDaemon) -> Non
         "parked": 0,
         "store_failed": False,
         "problem": None,
+        "usable": True,
     }
 
 
