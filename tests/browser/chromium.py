@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.fakes.arrivals import PATIENCE
 
@@ -94,23 +95,27 @@ class Browser:
         await self._reading
 
     async def _read(self) -> None:
-        async for text in self._connection:
-            message = json.loads(text)
-            if (answer := self._waiting.pop(message.get("id", 0), None)) is not None and not answer.done():
-                if "error" in message:
-                    answer.set_exception(ScriptFailed(message["error"]["message"]))
-                else:
-                    answer.set_result(message["result"])
-                continue
-            if (session := message.get("sessionId")) in self.heard and "method" in message:
-                self.heard[session].append(message)
-            if message.get("method") == "Page.loadEventFired":
-                waiting = self._loads.pop(message["sessionId"], None)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(None)
+        with contextlib.suppress(ConnectionClosed):  # it ends with or without a close frame
+            async for text in self._connection:
+                self._take(json.loads(text))
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(ScriptFailed("the browser ended"))
+
+    def _take(self, message: dict[str, Any]) -> None:
+        """Give an answer to whoever waits for it; remember an event."""
+        if (answer := self._waiting.pop(message.get("id", 0), None)) is not None and not answer.done():
+            if "error" in message:
+                answer.set_exception(ScriptFailed(message["error"]["message"]))
+            else:
+                answer.set_result(message["result"])
+            return
+        if (session := message.get("sessionId")) in self.heard and "method" in message:
+            self.heard[session].append(message)
+        if message.get("method") == "Page.loadEventFired":
+            waiting = self._loads.pop(message["sessionId"], None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
 
     @asynccontextmanager
     async def page(self) -> AsyncIterator[Page]:
