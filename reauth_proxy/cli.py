@@ -57,8 +57,10 @@ def cli(context: click.Context, config_file: Path | None) -> None:
     if config_file is None:
         click.echo(context.get_help(), err=True)
         context.exit(WRONG_USAGE)
-    from reauth_proxy.server import run
+    from reauth_proxy.process import spare_certificates
 
+    with spare_certificates():
+        from reauth_proxy.server import run
     context.exit(run(config_file))
 
 

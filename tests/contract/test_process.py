@@ -17,6 +17,7 @@ from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.file import FileStore
 from tests.fakes.arrivals import until
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer, Raw, authorization_server
+from tests.fakes.certificates import Authority
 from tests.fakes.client import fetch
 from tests.fakes.daemon import DaemonProcess, cared_for, daemon_process, events, settings
 from tests.fakes.files import write_secret
@@ -393,3 +394,23 @@ async def test_a_unix_socket_is_for_its_owner_alone(
         writer.close()
         assert await daemon.stop() == 0
         assert not path.exists()
+
+
+async def test_the_system_s_certificates_are_read_for_our_context_and_for_no_other(tmp_path: Path) -> None:
+    program = (
+        "from reauth_proxy.process import spare_certificates\n"
+        "with spare_certificates():\n"
+        "    from reauth_proxy import assemble\n"
+        "    import aiohttp.connector\n"
+        "from reauth_proxy.config.model import TLS\n"
+        "theirs = aiohttp.connector._SSL_CONTEXT_VERIFIED\n"
+        "print(len(theirs.get_ca_certs()), len(assemble.tls_context(TLS()).get_ca_certs()))\n"
+        "import os; print(os.environ['SSL_CERT_FILE'])\n"
+    )
+    authorities = Authority(tmp_path).file
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "SSL_CERT_FILE": str(authorities), "SSL_CERT_DIR": str(tmp_path / "none")},
+    )
+    assert (await process.communicate())[0].decode().split() == ["0", "1", str(authorities)]
