@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import guard, origin, report, slow, sse, websocket
+from bench import guard, origin, report, resting, slow, sse, websocket
 from bench.load import SCENARIOS, Failed, Scenario, measure
 from bench.origin import CONTENT
 from bench.peers import PEERS
@@ -21,7 +21,7 @@ from bench.storm import storm
 
 STORMS = (2_000, 10_000)
 #: What is not wrk's: by the word that chooses it.
-SPECIAL = ("guard", "websocket", "sse", "slow", "storm")
+SPECIAL = ("guard", "websocket", "sse", "slow", "storm", "resting")
 
 #: One scenario's samples, by peer.
 Taken = dict[str, list[Sample | str]]
@@ -163,6 +163,14 @@ def measured(
             yield from dribbles(stage)
     if "storm" in special:
         yield storms()
+    if "resting" in special:
+        tell("start, first request, idle connections")
+        try:
+            lines = asyncio.run(resting.resting())
+        except (Failed, TimeoutError) as error:
+            lines = [f"- **failed**: {error or 'not done in time'}"]
+        tell("")
+        yield ["### at rest", "", *lines, ""]
 
 
 def main() -> None:

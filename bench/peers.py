@@ -52,6 +52,7 @@ store: {{type: memory}}
 access: {{origins: ["http://localhost:5173"]}}
 tls: {{ca_file: {site.root}/cert.pem}}
 log: {{level: {os.environ.get("BENCH_LOG_LEVEL", "info")}, format: json}}
+control: {{listen: "127.0.0.1:0"}}
 """
     return [sys.executable, "-m", "reauth_proxy", "--config", site.file("reauth.yaml", config)]
 
