@@ -27,7 +27,7 @@ from tests.fakes.daemon import RunningDaemon, running_daemon
 from tests.fakes.leaks import leaks
 from tests.fakes.upstream import upstream_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.waits, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "rtk-query"
 LIFETIME: Final = 3.0
