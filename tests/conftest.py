@@ -15,6 +15,16 @@ from tests.fakes.leaks import leaks
 from tests.fakes.upstream import FakeUpstream, upstream_server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _bytecode_is_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The programs that tests start find their bytecode, as an installation has it; it is made once in a run."""
+    directory = tmp_path_factory.mktemp("bytecode")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "")
+        patch.setenv("PYTHONPYCACHEPREFIX", str(directory))
+        yield
+
+
 @pytest_asyncio.fixture
 async def no_stray_tasks() -> AsyncIterator[None]:
     """After the test, no task is left that nobody waits for."""

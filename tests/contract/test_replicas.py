@@ -66,7 +66,8 @@ async def replicas(
                 directory / str(index), settings(authorization, upstream, store=shared.store, **merged)
             )
             made.append(await stack.enter_async_context(cared_for(daemon)))
-        await asyncio.gather(*(daemon.start() for daemon in made))
+        await made[0].start()  # writes the bytecode for all
+        await asyncio.gather(*(daemon.start() for daemon in made[1:]))
         for daemon in made:
             assert (await fetch(daemon.url)).status == 200
         assert authorization.count == 1

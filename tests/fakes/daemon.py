@@ -146,12 +146,7 @@ class DaemonProcess:
         self.out_path = directory / "daemon.out"
         self.url = ""
         self.command = command
-        self.environ = {
-            "PYTHONWARNINGS": "error",
-            # Bytecode is made once in a run, as an installation has it.
-            "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONPYCACHEPREFIX": str(directory.parent / "bytecode"),
-        }
+        self.environ = {"PYTHONWARNINGS": "error"}
         self.process: asyncio.subprocess.Process | None = None
         self._copying: asyncio.Task[None] | None = None
         self._lines = asyncio.Condition()
