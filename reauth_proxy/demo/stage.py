@@ -50,6 +50,7 @@ _TRY: Final = """
     curl -i {url}/time                                       … and this is the logout answer
     curl -s -X POST {servers}/demo/restore                   sign in again
     curl -s {control}/session                                how the session is
+    {control}/                                               … and the same in a browser, live
 
   Ctrl-C ends it.
 """
