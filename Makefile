@@ -2,25 +2,22 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
-BENCH_STAMP := $(VENV)/.installed-bench
 # The newest Python that works; `make PYTHON=… test` to choose another.
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3; do \
 	command -v $$python >/dev/null 2>&1 && $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $$python && break; done)
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Only errors: what pip thinks of this machine's own settings is not ours to say.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-# With LOCKED=1 the environment is made of exactly what requirements/ says, hash by hash, as CI and the image are.
-LOCKED ?=
-LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
-
-# Every test; those that do little but wait run beside the others, and are shown after them.
-define both
-$(BIN)/python -m pytest -m waits -p no:cacheprovider -q >$(VENV)/waits.log 2>&1 & waits=$$!; \
-trap 'kill $$waits 2>/dev/null; exit 1' INT TERM; \
-$(BIN)/python -m pytest -m 'not waits' $(PYTEST_ARGS); status=$$?; \
-wait $$waits || status=1; cat $(VENV)/waits.log; exit $$status
-endef
+# What is installed is exactly what requirements/ says, each archive by its hash.
+# `make LOCKED= test` installs the newest versions that pyproject.toml allows instead.
+LOCKED ?= 1
+SET := $(if $(filter-out 0 no,$(LOCKED)),locked,newest)
+# One for the program alone, one for its tests: they say that this set, and not the other one, is installed.
+DEMO_STAMP := $(VENV)/.demo-$(SET)
+STAMP := $(VENV)/.test-$(SET)
+BENCH_STAMP := $(VENV)/.bench
+LOCK_FLAGS := --quiet --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
 .PHONY: help demo test lint bench docs lock sbom clean
 .DEFAULT_GOAL := help
@@ -28,12 +25,14 @@ endef
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## run the daemon in front of an API whose tokens expire every 10 seconds, all on loopback
-	@$(BIN)/reauth-proxy demo
+# An environment for the tests has everything that the demo needs.
+demo: $(if $(wildcard $(STAMP)),$(STAMP),$(DEMO_STAMP)) ## run the daemon in front of an API whose tokens expire every 10 seconds, all on loopback
+	@echo "starting the demo …"
+	@$(BIN)/python -m reauth_proxy demo
 
 test: $(STAMP) ## run the tests; with SLOW=1 those that take longer, too
 	@echo "running $(if $(SLOW),every test,the tests) …"
-	@$(if $(SLOW),$(call both),$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS))
+	@$(BIN)/python -m pytest $(if $(SLOW),,-m 'not slow') $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and mypy --strict
 	@$(BIN)/ruff check .
@@ -50,24 +49,47 @@ lock: $(STAMP) ## renew requirements/: the newest versions that pyproject.toml a
 	@$(PIP) install 'uv>=0.9'
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) pyproject.toml --extra redis --output-file requirements/runtime.txt
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) --group build --output-file requirements/build.txt
-	@$(BIN)/uv pip compile $(LOCK_FLAGS) pyproject.toml --extra dev --group ci --group build \
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) pyproject.toml --extra dev --group build --group editable \
 		--constraint requirements/runtime.txt --constraint requirements/build.txt --output-file requirements/dev.txt
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) --group ci --constraint requirements/dev.txt --output-file requirements/ci.txt
 
 sbom: $(STAMP) ## dist/sbom.cdx.json: what the program is made of, as CycloneDX, from the lock
 	@mkdir -p dist
-	@$(PIP) install 'cyclonedx-bom>=7'
+	@$(PIP) install --require-hashes --requirement requirements/ci.txt
 	@PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-format JSON --output-file dist/sbom.cdx.json requirements/runtime.txt
 
 clean: ## remove the virtual environment and what the tools left
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage dist build
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
-$(STAMP): pyproject.toml $(if $(LOCKED),requirements/dev.txt)
+$(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "reauth-proxy needs Python 3.11 or newer with venv; none was found on PATH" >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) --version) …"; $(PYTHON) -m venv $(VENV); }
+	@echo "making $(VENV) with $$($(PYTHON) --version) …"
+	@$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.demo-locked: requirements/runtime.txt | $(BIN)/python
+	@echo "installing what reauth-proxy needs into $(VENV) …"
+	@rm -f $(VENV)/.*-newest
+	@$(PIP) install --require-hashes --requirement requirements/runtime.txt
+	@touch $@
+
+$(VENV)/.test-locked: pyproject.toml requirements/dev.txt | $(BIN)/python
 	@echo "installing reauth-proxy and what its tests need into $(VENV) …"
-	@$(if $(LOCKED),$(PIP) install --require-hashes --requirement requirements/dev.txt \
-		&& $(PIP) install --no-deps --no-build-isolation --editable .,$(PIP) install --editable '.[dev]')
+	@rm -f $(VENV)/.*-newest
+	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.demo-newest: pyproject.toml | $(BIN)/python
+	@echo "installing reauth-proxy and the newest of what it needs into $(VENV) …"
+	@rm -f $(VENV)/.*-locked
+	@$(PIP) install --upgrade --upgrade-strategy eager --editable .
+	@touch $@
+
+$(VENV)/.test-newest: pyproject.toml | $(BIN)/python
+	@echo "installing reauth-proxy and the newest of what its tests need into $(VENV) …"
+	@rm -f $(VENV)/.*-locked
+	@$(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev]'
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP) bench/requirements.txt

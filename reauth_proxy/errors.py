@@ -4,6 +4,8 @@
 
     ReauthError
     ├── ConfigError                 a mistake of the person who wrote the file: exit status 2
+    ├── StartError                  the daemon cannot listen
+    ├── UnsupportedLibrary          a library is installed in a release that was not tested
     ├── LoginError                  signing in or out by a command did not work
     ├── StoreError                  a session could not be read from, or written to, its store
     │   ├── StoreBusy               its lock cannot be had: nothing may be refreshed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterator
+from typing import Final
 
 import pytest
 import pytest_asyncio
@@ -13,6 +14,25 @@ from tests.fakes.authorization import FakeAuthorizationServer, authorization_ser
 from tests.fakes.daemon import LOG_FILES
 from tests.fakes.leaks import leaks
 from tests.fakes.upstream import FakeUpstream, upstream_server
+
+#: Characters of a test's name with its parameters; and of one parameter in it.
+LONGEST_NAME: Final = 100
+LONGEST_PARAMETER: Final = 16
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Cut a long parameter in a test's name; None leaves it to pytest."""
+    if not isinstance(val, str | bytes | int | float):
+        return None
+    text = (ascii(val).lstrip("b")[1:-1] if isinstance(val, str | bytes) else str(val)).strip()
+    return None if len(text) <= LONGEST_PARAMETER else text[: LONGEST_PARAMETER - 3] + "..."
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names that no terminal and no report shows whole."""
+    long = [item.name for item in items if len(item.name) > LONGEST_NAME]
+    if long:
+        raise pytest.UsageError(f"names longer than {LONGEST_NAME} characters; name the parameters: {long}")
 
 
 @pytest.fixture(scope="session", autouse=True)

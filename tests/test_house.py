@@ -34,6 +34,7 @@ FLOORS: Final = [
     "hardening",
     "listening",
     "process",
+    "compatibility",
     "server",
     "demo",
     "commands",

@@ -24,7 +24,7 @@ _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _TAGS: Final = frozenset({None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 
 # The parser in C is an order of magnitude faster; a PyYAML built without it has only the other one.
-_Loader: Final[type[yaml.SafeLoader]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FastLoader: Final[type[yaml.SafeLoader]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class NotYaml(Exception):
@@ -151,6 +151,19 @@ def _explain(error: yaml.MarkedYAMLError, text: str) -> NotYaml:
     return NotYaml(line, f"not valid YAML: {problem}")
 
 
+def _loader(text: str) -> type[yaml.SafeLoader]:
+    """Return a parser with no limit of its own on depth that this text could reach.
+
+    The parser in C (libyaml) reads ahead, and refuses deep nesting before it has told us of the outer levels, in words
+    that depend on its release. The parser in Python has no such limit, so that :data:`DEPTH` is what holds.
+    """
+    depth = deepest = 0
+    for bracket in re.findall(r"[][{}]", text):  # in quotes and comments, too: a guess that is too high costs only time
+        depth = max(depth + (1 if bracket in "[{" else -1), 0)
+        deepest = max(deepest, depth)
+    return yaml.SafeLoader if deepest > DEPTH else _FastLoader
+
+
 def parse(text: str) -> tuple[Node | None, list[tuple[int, str]]]:
     """Return the tree of a text, None if it holds nothing, and what is wrong within it, by line.
 
@@ -163,7 +176,7 @@ def parse(text: str) -> tuple[Node | None, list[tuple[int, str]]]:
     if found is not None:
         line = text.count("\n", 0, found.start()) + 1
         raise NotYaml(line, f"the character U+{ord(found[0]):04X} cannot stand in a YAML file")
-    builder = _Builder(iter(yaml.parse(text, Loader=_Loader)))
+    builder = _Builder(iter(yaml.parse(text, Loader=_loader(text))))
     try:
         root = builder.document()
     except yaml.MarkedYAMLError as error:

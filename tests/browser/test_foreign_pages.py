@@ -38,7 +38,7 @@ async def test_without_the_proxy_s_guard_the_attempt_would_arrive(stage: Stage, 
 
 @pytest.mark.parametrize("host", FOREIGN.values(), ids=FOREIGN.keys())
 @each(ATTEMPTS)
-async def test_a_page_of_another_origin_neither_reads_nor_writes(stage: Stage, attempt: Attempt, host: str) -> None:
+async def test_a_foreign_page_gets_nothing(stage: Stage, attempt: Attempt, host: str) -> None:
     before = stage.upstream.count
     path = stage.path(attempt)
     async with stage.page_at(f"http://{host}:{stage.pages}") as page:
@@ -51,7 +51,7 @@ async def test_a_page_of_another_origin_neither_reads_nor_writes(stage: Stage, a
 
 
 @each(ATTEMPTS)
-async def test_a_name_that_was_rebound_to_the_proxy_neither_reads_nor_writes(stage: Stage, attempt: Attempt) -> None:
+async def test_a_rebound_name_gets_nothing(stage: Stage, attempt: Attempt) -> None:
     """To the browser the page is of the proxy's own origin, so that it may read and send what it likes."""
     origin = f"http://rebound.test:{stage.proxy_port}"
     arrives = max(attempt.arrives, 1) if attempt.rebound is None else attempt.rebound

@@ -101,7 +101,7 @@ def test_a_path_that_came_from_the_environment_is_not_shown(tmp_path: Path) -> N
         ("credential.token_endpoint.headers", "headers: {x-access-token: CANARY}"),
     ],
 )
-def test_the_file_itself_is_refused_where_a_secret_is_written_out_in_it(tmp_path: Path, key: str, text: str) -> None:
+def test_an_open_file_with_a_secret_in_it_is_refused(tmp_path: Path, key: str, text: str) -> None:
     written = endpoint(f"url: https://id.example.com/token\nclient_id: web\n{text}")
     path = write_secret(tmp_path / "c.yaml", written, 0o644)
     (problem,) = told(path)

@@ -111,6 +111,12 @@ def test_an_unknown_key_is_told_with_the_one_that_was_meant(text: str, told: str
         ("a: &x [*x]\n", "1: an alias (*) without its anchor (&); a value that begins with * needs quotes"),
         ("a: " + "[" * 40, "1: nested deeper than 32 levels"),
         ("a: " + "[" * 100_000, "1: nested deeper than 32 levels"),
+        ("a: " + "{" * 100_000, "1: nested deeper than 32 levels"),
+        ("a: " + "{a: [" * 50_000, "1: nested deeper than 32 levels"),
+        ("a: " + "['['," * 50_000, "1: nested deeper than 32 levels"),
+        ("- " * 100_000, "1: nested deeper than 32 levels"),
+        ("? " * 100_000, "1: nested deeper than 32 levels"),
+        ("".join(f"{' ' * level}a:\n" for level in range(1200)), "33: nested deeper than 32 levels"),
         ("a: 1\n" * 220_000, " larger than 1 MiB, and so hardly a configuration"),
         ("upstream: 'x\n", "2: not valid YAML: found unexpected end of stream"),
         ("a:\n\tb: 1\n", ("2: not valid YAML: found character that cannot start any token; "
@@ -297,7 +303,7 @@ def test_the_parser_in_python_gives_the_same_tree(monkeypatch: pytest.MonkeyPatc
     import yaml
 
     fast = read(LEAST)
-    monkeypatch.setattr(document, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(document, "_FastLoader", yaml.SafeLoader)
     assert read(LEAST) == fast
     assert problems("a: *CANARY\n") == [
         "1: an alias (*) without its anchor (&); a value that begins with * needs quotes"

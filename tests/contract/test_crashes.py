@@ -64,7 +64,7 @@ async def test_killed_at_any_step_the_session_goes_on_where_lost_answers_are_all
     ("calls", "number", "lost"),
     [(*BEFORE_THE_REQUEST[2], False), (*AFTER_THE_ANSWER[1], True), (*AFTER_THE_RENAME[0], False)],
 )
-async def test_where_they_are_not_only_the_moment_between_answer_and_rename_loses_it_and_the_log_says_so(
+async def test_where_they_are_not_one_moment_loses_it_and_the_log_says_so(
     calls: str, number: int, lost: bool, tmp_path: Path
 ) -> None:
     async with a_daemon(tmp_path, grace_uses=0) as (daemon, authorization):

@@ -148,7 +148,7 @@ async def test_reuse_of_a_rotated_token_by_somebody_else_ends_the_session(
 
 
 @pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"])
-async def test_a_misconfiguration_is_no_logout_for_good_is_told_at_once_and_is_loud_in_the_log(
+async def test_a_misconfiguration_is_no_logout_and_is_loud_in_the_log(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, code: str
 ) -> None:
     async with running_daemon(authorization, upstream) as daemon:

@@ -143,7 +143,7 @@ async def test_while_the_present_token_works_nobody_notices(
         (Break(), "broke"),
     ],
 )
-async def test_whatever_else_it_answers_the_session_is_kept_and_told_in_one_clear_line(
+async def test_whatever_else_it_answers_the_session_is_kept(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, reply: Reply | Raw | Break, problem: str
 ) -> None:
     async with running_daemon(authorization, upstream, refresh=AT_ONCE) as daemon:

@@ -43,7 +43,7 @@ async def test_killed_right_after_each_of_fifteen_rotations_the_session_is_never
 
 
 @pytest.mark.slow
-async def test_killed_while_the_rotated_token_is_on_its_way_it_goes_on_where_the_server_allows_for_lost_answers(
+async def test_killed_before_the_answer_it_goes_on_where_lost_answers_are_allowed_for(
     tmp_path: Path,
 ) -> None:
     async with authorization_server(grace_uses=1) as authorization, upstream_server(authorization) as upstream:

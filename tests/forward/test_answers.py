@@ -69,9 +69,7 @@ def test_every_answer_of_the_proxy_s_is_in_this_table() -> None:
 
 
 @pytest.mark.parametrize(("kind", "status", "code"), REFUSALS)
-def test_every_other_answer_has_the_same_shape_and_no_signal(
-    kind: type[errors.Refusal], status: int, code: str
-) -> None:
+def test_every_other_answer_has_one_shape_and_no_signal(kind: type[errors.Refusal], status: int, code: str) -> None:
     refusal = kind("Why.", retry_after=3)
     head, _, body = answers.render(refusal, head=False, keep_alive=False, date=0).partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")

@@ -89,9 +89,7 @@ async def test_an_error_is_brought_and_shown_too() -> None:
         (callback(code="c"), "GET", "127.0.0.1", 421),
     ],
 )
-async def test_what_is_not_the_answer_gets_a_page_and_the_login_goes_on(
-    target: str, method: str, host: str | None, status: int
-) -> None:
+async def test_what_is_not_the_answer_gets_a_page(target: str, method: str, host: str | None, status: int) -> None:
     async with listening() as loopback:
         answering = await waiting(loopback)
         port = origin(loopback).rpartition(":")[2]

@@ -130,9 +130,7 @@ async def test_a_jwk_brings_its_own_kid_and_algorithm() -> None:
         (pem(ec.generate_private_key(ec.SECP256R1())).reveal(), "CANARY", "does not go with CANARY"),
     ],
 )
-async def test_a_key_that_cannot_sign_is_a_misconfiguration_and_nothing_is_sent(
-    text: str, algorithm: str | None, problem: str
-) -> None:
+async def test_a_key_that_cannot_sign_is_a_misconfiguration(text: str, algorithm: str | None, problem: str) -> None:
     async with http_endpoint() as endpoint:
         reply = await refresh(
             endpoint, client_auth="private_key_jwt", private_key=Secret(text), private_key_alg=algorithm

@@ -70,7 +70,7 @@ async def test_of_200_clients_with_room_for_50_fifty_are_served_and_the_others_a
 
 
 @pytest.mark.parametrize("revoked", [False, True], ids=["with a token", "with a refresh meanwhile"])
-async def test_with_256_open_files_and_600_clients_those_let_in_are_served_and_it_never_dies(
+async def test_with_256_files_and_600_clients_those_let_in_are_served(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path, *, revoked: bool
 ) -> None:
     allow_files(4096)

@@ -268,7 +268,6 @@ async def test_a_thousand_inputs_do_no_harm_to_either_parser(stage: Stage, seed:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # 35 s, and five times that with coverage
 @pytest.mark.usefixtures("_parser")
 @settings(COMMON, max_examples=50_000 // BATCH)
 @given(seed=SEEDS)

@@ -81,23 +81,21 @@ async def sanitises(stage: Stage, case: Sanitised, way: Way) -> None:
 
 @both_ways
 @every_refused
-async def test_a_hostile_request_is_refused_and_its_connection_closed(stage: Stage, case: Refused, way: Way) -> None:
+async def test_a_hostile_request_is_refused_and_closed(stage: Stage, case: Refused, way: Way) -> None:
     await refuses(stage, case, way)
     stage.calm()
 
 
 @both_ways
 @every_sanitised
-async def test_what_a_client_must_not_say_does_not_reach_the_upstream(stage: Stage, case: Sanitised, way: Way) -> None:
+async def test_what_a_client_must_not_say_is_not_forwarded(stage: Stage, case: Sanitised, way: Way) -> None:
     await sanitises(stage, case, way)
     stage.calm()
 
 
 @both_ways
 @every_refused
-async def test_a_hostile_request_is_refused_with_the_python_parser_too(
-    python_stage: Stage, case: Refused, way: Way
-) -> None:
+async def test_the_python_parser_refuses_a_hostile_request(python_stage: Stage, case: Refused, way: Way) -> None:
     if case.name in TAKEN_BY_PYTHON:
         python_stage.take()
         told = parse(await python_stage.hears(case.data + LAST, way))
@@ -110,9 +108,7 @@ async def test_a_hostile_request_is_refused_with_the_python_parser_too(
 
 @both_ways
 @every_sanitised
-async def test_what_a_client_must_not_say_does_not_pass_the_python_parser_either(
-    python_stage: Stage, case: Sanitised, way: Way
-) -> None:
+async def test_forbidden_fields_stop_at_the_python_parser(python_stage: Stage, case: Sanitised, way: Way) -> None:
     await sanitises(python_stage, case, way)
 
 

@@ -44,7 +44,7 @@ TestSelectFlushInterval                     test_every_kind_of_answer_is_passed_
 …HijackCopyError                            test_a_websocket_s_end_that_is_gone_takes_the_other_with_it
 TestUnannouncedTrailer                      test_trailers_are_dropped_and_the_content_is_whole (Go passes them on)
 TestSetURL                                  test_the_upstream_s_url_decides_where_a_request_goes
-TestSingleJoinSlash, TestJoinURLPath        test_base_path_and_target_are_joined_by_one_slash_and_nothing_else_changes
+TestSingleJoinSlash, TestJoinURLPath        test_base_path_and_target_are_joined_by_one_slash
 …RewriteReplacesOut                         does not apply: there is no Rewrite hook
 Test1xxHeadersNotModifiedAfterRoundTrip     test_fields_of_an_interim_answer_stay_there
 Test1xxResponses                            test_early_hints_arrive_before_the_answer,
@@ -497,9 +497,7 @@ async def test_the_upstream_s_url_decides_where_a_request_goes() -> None:
         ("/a/b", "/../c", "/a/b/../c"),
     ],
 )
-async def test_base_path_and_target_are_joined_by_one_slash_and_nothing_else_changes(
-    base: str, target: str, expected: str
-) -> None:
+async def test_base_path_and_target_are_joined_by_one_slash(base: str, target: str, expected: str) -> None:
     async with wired(base=base) as wire:
         assert (await wire.pass_request(wire.request(f"GET {target} HTTP/1.1"))).target == expected
 

@@ -467,7 +467,7 @@ LENGTHS: list[tuple[str, bytes, list[str], bytes]] = [
 
 
 @pytest.mark.parametrize(("method", "reply", "lengths", "content"), LENGTHS)
-async def test_9110_8_6_content_length_says_what_it_may_and_the_connection_goes_on(
+async def test_9110_8_6_content_length_and_the_connection_goes_on(
     wire: Wire, method: str, reply: bytes, lengths: list[str], content: bytes
 ) -> None:
     client, end = await wire.client(wire.request(f"{method} / HTTP/1.1")), await wire.upstream()

@@ -85,9 +85,7 @@ async def test_patience_ends_for_each_at_its_own_time_with_one_timer() -> None:
 @virtual
 @pytest.mark.parametrize("leaves", [True, False], ids=["the oldest leaves", "the oldest stays"])
 @pytest.mark.parametrize(("patience", "first", "second"), [(5, 15, 15), (60, 30, 70)])
-async def test_another_patience_holds_for_newcomers_and_nobody_waits_longer_than_they(
-    patience: float, first: float, second: float, leaves: bool
-) -> None:
+async def test_another_patience_holds_for_newcomers(patience: float, first: float, second: float, leaves: bool) -> None:
     lot: ParkingLot[str] = ParkingLot(100, 30)
     loop = asyncio.get_running_loop()
     ended: dict[str, float] = {}

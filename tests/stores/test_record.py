@@ -65,7 +65,6 @@ def test_a_session_comes_back_as_it_went(session: StoredSession) -> None:
         (without("refresh_token"), "refresh_token"),
         (without("generation"), "generation"),
     ],
-    ids=lambda value: repr(value)[:20],
 )
 def test_what_is_not_a_session_says_why_and_shows_nothing(data: bytes, problem: str) -> None:
     with pytest.raises(StoreError, match=problem) as caught:
