@@ -15,17 +15,27 @@ from tests.fakes.daemon import LOG_FILES
 from tests.fakes.leaks import leaks
 from tests.fakes.upstream import FakeUpstream, upstream_server
 
-#: Characters of a test's name with its parameters; and of one parameter in it.
+#: Characters of a test's name, with its parameters.
 LONGEST_NAME: Final = 100
-LONGEST_PARAMETER: Final = 16
+_ROOM: Final = pytest.StashKey[int]()
 
 
-def pytest_make_parametrize_id(val: object) -> str | None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Note how much room there is for each parameter in the test's name."""
+    marks = metafunc.definition.iter_markers("parametrize")
+    number = sum(mark.args[0].count(",") + 1 if isinstance(mark.args[0], str) else len(mark.args[0]) for mark in marks)
+    room = LONGEST_NAME - len(metafunc.definition.name) - len("[]")
+    metafunc.config.stash[_ROOM] = room // max(number, 1) - 2  # a dash, and a digit that tells equal ones apart
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object) -> str | None:
     """Cut a long parameter in a test's name; None leaves it to pytest."""
     if not isinstance(val, str | bytes | int | float):
         return None
+    room = config.stash[_ROOM]
     text = (ascii(val).lstrip("b")[1:-1] if isinstance(val, str | bytes) else str(val)).strip()
-    return None if len(text) <= LONGEST_PARAMETER else text[: LONGEST_PARAMETER - 3] + "..."
+    return None if len(text) <= room else text[: max(room, 8) - 3] + "..."
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
@@ -31,19 +31,16 @@ def replace(
     Args:
         committing: entered for the moment in which the new content takes the place of the old; may raise instead.
     """
-    temporary = write_temporary(target, data)
-    try:
+    with temporary(target, data) as path:
         with committing():
-            renamed = _rename(temporary, target, data)
+            renamed = _rename(path, target, data)
         if renamed:
             flush_directory(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def _rename(temporary: Path, target: Path, data: bytes) -> bool:
+def _rename(path: Path, target: Path, data: bytes) -> bool:
     try:
-        os.replace(temporary, target)  # noqa: PTH105 - the seam that tests replace
+        os.replace(path, target)  # noqa: PTH105 - the seam that tests replace
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.EXDEV):
             raise
@@ -52,18 +49,21 @@ def _rename(temporary: Path, target: Path, data: bytes) -> bool:
     return True
 
 
-def write_temporary(target: Path, data: bytes) -> Path:
-    """Write and flush a temporary file beside `target`, readable by its owner alone; leave none behind on OSError."""
-    temporary, descriptor = create(target)
+@contextlib.contextmanager
+def temporary(target: Path, data: bytes) -> Iterator[Path]:
+    """Write and flush a file beside `target` that only its owner can read, and remove it at the end.
+
+    It stays locked until then: the sweep of a daemon that is just starting leaves it alone, also before it is renamed.
+    Raises OSError.
+    """
+    path, descriptor = create(target)
     try:
         _write(descriptor, data)
         os.fsync(descriptor)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield path
     finally:
+        path.unlink(missing_ok=True)
         os.close(descriptor)
-    return temporary
 
 
 def flush_directory(directory: Path) -> None:

@@ -218,8 +218,8 @@ class FileStore:
                 raise StoreError(f"{target}: not a regular file; name another path")
             atomic.sweep(target)
             atomic.sweep(_backup(target))
-            atomic.write_temporary(target, b"\0" * 4096).unlink()
-            atomic.flush_directory(target.parent)
+            with atomic.temporary(target, b"\0" * 4096):
+                atomic.flush_directory(target.parent)
         except OSError as error:
             raise StoreError(_explain("cannot be written", target, error)) from error
 

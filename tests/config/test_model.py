@@ -125,8 +125,8 @@ def test_a_value(text: str, key: str, meant: object) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("listen: 0.0.0.0:80", ("listen: other machines could use your session; listen on 127.0.0.1, "
-         "or set `access.client_token`, or `access.allow_remote: true`")),
+        pytest.param("listen: 0.0.0.0:80", ("listen: other machines could use your session; listen on 127.0.0.1, "
+         "or set `access.client_token`, or `access.allow_remote: true`"), id="listen to all"),
         ("listen: myhost:80\naccess: {}", ("listen: other machines could use your session; listen on 127.0.0.1, "
          "or set `access.client_token`, or `access.allow_remote: true`")),
         ("access: {allow_remote: perhaps}", 'access.allow_remote: expected true or false, got "perhaps"'),

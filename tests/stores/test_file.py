@@ -379,6 +379,37 @@ async def test_a_lock_that_cannot_be_had_says_why(path: Path, monkeypatch: pytes
             pass
 
 
+async def test_a_daemon_that_starts_sweeps_nothing_that_another_one_is_about_to_rename(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, rename = FileStore(path), os.replace
+
+    def sweep_first(source: Path, target: Path) -> None:
+        atomic.sweep(target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", sweep_first)
+    await store.save(NEW)
+    assert await store.load() == NEW
+    await store.close()
+
+
+async def test_two_daemons_that_start_at_once_both_find_that_they_can_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, flush = FileStore(path), atomic.flush_directory
+
+    def sweep_first(directory: Path) -> None:
+        atomic.sweep(path)
+        assert len(list(path.parent.glob(".*.tmp"))) == 1
+        flush(directory)
+
+    monkeypatch.setattr(atomic, "flush_directory", sweep_first)
+    await store.check()
+    assert not list(path.parent.glob(".*.tmp"))
+    await store.close()
+
+
 async def test_a_sweep_that_took_a_new_temporary_file_for_a_dead_one_does_no_harm(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
