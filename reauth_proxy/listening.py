@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -60,20 +61,28 @@ class _SocketFile:
 
 
 class Door:
-    """One listening address.
+    """One listening address. Whoever connects before :meth:`open` waits in the kernel's queue.
 
     Attributes:
         url: where clients connect.
     """
 
-    def __init__(self, address: Listen, server: asyncio.Server, twin: asyncio.Server | None = None) -> None:
+    def __init__(self, address: Listen, sockets: list[socket.socket]) -> None:
         self.address = address
-        self._servers = [server] if twin is None else [server, twin]
+        self._sockets = sockets
+        self._servers: list[asyncio.Server] = []
         self._made = None if address.path is None else _SocketFile(Path(address.path))
         self.url = f"unix:{address.path}"
         if address.path is None:
-            host, port = server.sockets[0].getsockname()[:2]
+            host, port = sockets[0].getsockname()[:2]
             self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def open(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+        """Accept connections, each with a protocol that `factory` makes."""
+        loop = asyncio.get_running_loop()
+        create = loop.create_server if self.address.path is None else loop.create_unix_server
+        for listening in self._sockets:
+            self._servers.append(await create(factory, sock=listening, backlog=BACKLOG))
 
     async def close(self) -> None:
         """Accept nobody any more; connections that there are stay.
@@ -81,14 +90,20 @@ class Door:
         Closing a listening socket resets whoever is in its queue. So nobody new is let into the queue first, and who is
         in it is accepted.
         """
-        with contextlib.suppress(OSError):
-            for listening in [listening for server in self._servers for listening in server.sockets]:
-                _refuse_newcomers(listening.fileno())
-        await asyncio.sleep(LAST_CALL)
-        for server in self._servers:
+        servers, self._servers = self._servers, []
+        sockets, self._sockets = self._sockets, []
+        if servers:
+            with contextlib.suppress(OSError):
+                for listening in sockets:
+                    _refuse_newcomers(listening.fileno())
+            await asyncio.sleep(LAST_CALL)
+        for server in servers:
             server.close()
-        if self._made is not None:
-            await asyncio.to_thread(self._made.remove)
+        for listening in sockets[len(servers) :]:
+            listening.close()
+        made, self._made = self._made, None
+        if made is not None:
+            await asyncio.to_thread(made.remove)
 
 
 def _refuse_newcomers(fileno: int) -> None:
@@ -101,27 +116,8 @@ def _refuse_newcomers(fileno: int) -> None:
             duplicate.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, fprog)
 
 
-def _private_socket(path: str) -> socket.socket:
-    """Return a socket bound to a file of mode 0600; whoever connects before it listens is refused. Raises OSError.
-
-    No umask: it is the whole process's, and files that threads make meanwhile would have it, too.
-    """
-    file = Path(path)
-    with contextlib.suppress(FileNotFoundError):
-        if file.is_socket():  # of a daemon that was killed
-            file.unlink()
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        bound.bind(path)
-        file.chmod(0o600)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol], *, key: str = "listen") -> Door:
-    """Listen at an address: `localhost` is 127.0.0.1 and [::1], a Unix socket has mode 0600.
+async def bind(address: Listen, *, key: str = "listen") -> Door:
+    """Take an address, so that nobody else can: `localhost` is 127.0.0.1 and [::1], a Unix socket has mode 0600.
 
     Args:
         key: where the configuration says so.
@@ -129,40 +125,106 @@ async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol], *
     Raises:
         StartError: the address cannot be listened on.
     """
-    loop = asyncio.get_running_loop()
-    twin: asyncio.Server | None = None
     try:
-        if address.host == "localhost":
-            server = await loop.create_server(factory, "127.0.0.1", address.port, backlog=BACKLOG)
-            try:
-                twin = await _on_ipv6(factory, server.sockets[0].getsockname()[1])
-            except BaseException:
-                server.close()
-                raise
-        elif address.path is None:
-            server = await loop.create_server(factory, address.host, address.port, backlog=BACKLOG)
-        else:
-            server = await loop.create_unix_server(factory, sock=_private_socket(address.path), backlog=BACKLOG)
+        return Door(address, await _sockets(address))
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         off = ", or to null" if key == "control.listen" else ""
         mend = f"set `{key}` to an address that is free{off}"
         raise StartError(f"cannot listen on {address}: {why}; {mend}") from error
-    return Door(address, server, twin)
 
 
-async def _on_ipv6(factory: Callable[[], asyncio.BaseProtocol], port: int) -> asyncio.Server | None:
-    """Listen on [::1], too; None where there is no IPv6.
+async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol], *, key: str = "listen") -> Door:
+    """Take an address, and accept connections at once. Raises StartError; see :func:`bind` and :meth:`Door.open`."""
+    door = await bind(address, key=key)
+    await door.open(factory)
+    return door
 
-    A port that somebody else has there is an error: what is sent to localhost would be his.
-    """
-    loop = asyncio.get_running_loop()
+
+async def _sockets(address: Listen) -> list[socket.socket]:
+    """Return sockets that listen at the address. Raises OSError."""
+    if address.path is not None:
+        return [_private_socket(address.path)]
+    if address.host == "localhost":
+        return _loopback_sockets(address.port)
+    found = await asyncio.get_running_loop().getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    with contextlib.ExitStack() as taken:
+        sockets = [
+            taken.enter_context(_tcp_socket(family, where))
+            for family, where in dict.fromkeys((i[0], i[4]) for i in found)
+        ]
+        taken.pop_all()
+    return sockets
+
+
+def _tcp_socket(family: int, where: tuple[object, ...]) -> socket.socket:
+    """Return a socket that listens. Raises OSError."""
+    made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        return await loop.create_server(factory, "::1", port, backlog=BACKLOG)
+        made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(where)
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _loopback_sockets(port: int) -> list[socket.socket]:
+    """Return one for 127.0.0.1, and one for [::1] where there is IPv6. Raises OSError.
+
+    A port that somebody else has on one of them is an error: what is sent to localhost would be theirs.
+    """
+    first = _tcp_socket(socket.AF_INET, ("127.0.0.1", port))
+    try:
+        return [first, _tcp_socket(socket.AF_INET6, ("::1", first.getsockname()[1]))]
     except OSError:
         if _has_ipv6():
+            first.close()
             raise
-        return None
+        return [first]
+
+
+def _private_socket(path: str) -> socket.socket:
+    """Return a socket that listens at a file of mode 0600. Raises OSError.
+
+    It listens only once the mode is right. No umask: it is the whole process's, and files that threads make meanwhile
+    would have it, too.
+    """
+    file = Path(path)
+    with contextlib.suppress(FileNotFoundError):
+        if file.is_socket():
+            if _answers(path):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            file.unlink()  # of a daemon that was killed
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        made.bind(path)
+        file.chmod(0o600)
+        made.listen(BACKLOG)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _answers(path: str) -> bool:
+    """Return whether a process listens at a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # its queue is full
+        except OSError:
+            return False
+    return True
 
 
 def _has_ipv6() -> bool:

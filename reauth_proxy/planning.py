@@ -73,6 +73,19 @@ def affordable(config: Config, allowed: int) -> Config:
     return config.model_copy(update={"limits": limits.model_copy(update=lowered)})
 
 
+def lowered_limits(config: Config, lowered: Config) -> dict[str, int]:
+    """Return the limits on connections that :func:`affordable` lowered, by name."""
+    before = config.limits
+    return {
+        name: value
+        for name, value in (
+            ("connections", lowered.limits.connections),
+            ("upstream_connections", lowered.limits.upstream_connections),
+        )
+        if value < getattr(before, name)
+    }
+
+
 def plan(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext) -> Plan:
     """Return what the forwarder goes by; needs a running event loop."""
     return Plan(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import ssl
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -24,14 +24,13 @@ from reauth_proxy.forward.listener import FrontServer
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.frontend.endpoints import Endpoints
-from reauth_proxy.listening import Door, StartError, listen
+from reauth_proxy.listening import Door, StartError, bind
 from reauth_proxy.process import file_limit, make_room_for_files, raise_file_limit, spare_the_collector
 from reauth_proxy.session.refresher import Session
+from reauth_proxy.session.state import State
 from reauth_proxy.telemetry import logs
 from reauth_proxy.telemetry.tally import Tally
-
-if TYPE_CHECKING:
-    from reauth_proxy.config.address import Listen
+from reauth_proxy.ways_in import ways_in
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +69,9 @@ class Daemon:
         return None if self._control_door is None else self._control_door.url
 
     async def start(self) -> None:
-        """Load the session, and listen.
+        """Take the addresses, load the sessions, and accept connections.
+
+        In this order: a daemon that cannot listen has spent no refresh token.
 
         Raises:
             ConfigError: a file that the configuration names cannot be used.
@@ -97,21 +98,31 @@ class Daemon:
         self._front = FrontServer(self._forwarder.handle, plan.limits)
         self._control = ControlPlane(self.credentials, planning.control_guard(config), self._overview)
         try:
+            self._door = await bind(config.listen)
+            self._control_door = await self._control_bound(config)
             await self.credentials.start()
             await self.credentials.watch(config)
             self._control_protocols = await self._control.protocols()
-            self._control_door = await self._controlled(config)
-            self._door = await listen(config.listen, self._front)
+            if self._control_door is not None:
+                await self._control_door.open(self._control_protocols)
+            await self._door.open(self._front)
         except BaseException:
             await self._release()
             raise
         upstream = ", ".join(dict.fromkeys(str(route.upstream) for route in config.each_route))
         log.info("server.started", listen=self.url, control=self.control_url, upstream=upstream, version=__version__)
 
-    async def _controlled(self, config: Config) -> Door | None:
-        """Listen for the control plane. Raises StartError."""
+    def say_how_to_sign_in(self, config_file: Path) -> None:
+        """Tell in the log how to sign in, for each credential that nobody is signed in to."""
+        for name, session in self.credentials.sessions.items():
+            if session.state in (State.EMPTY, State.SIGNED_OUT):
+                mend = ways_in(self.config, name, config_file, self.url)
+                log.warning("session.missing", credential=name, mend=mend)
+
+    async def _control_bound(self, config: Config) -> Door | None:
+        """Take the control plane's address; None where it has none. Raises StartError."""
         address = config.control.listen
-        return None if address is None else await listen(address, self._control_protocols, key="control.listen")
+        return None if address is None else await bind(address, key="control.listen")
 
     def _overview(self) -> Overview:
         """Return what the control plane looks at."""
@@ -131,15 +142,14 @@ class Daemon:
         """Return what the forwarder goes by, with as many connections as the system allows files."""
         lowered = planning.affordable(config, file_limit())
         make_room_for_files(planning.files(lowered))
-        plan = planning.plan(lowered, self.credentials.sessions, tls)
-        if plan.limits.connections < config.limits.connections * 0.9:
-            log.warning(
-                "limits.lowered",
-                connections=plan.limits.connections,
-                problem=f"the system allows {file_limit()} open files; raise it (ulimit -n), or lower"
-                " `limits.connections` and `limits.upstream_connections`",
-            )
-        return plan
+        fewer = planning.lowered_limits(config, lowered)
+        if fewer:
+            # The defaults are as much as anybody needs; who wrote a number down wants it.
+            say = log.warning if fewer.keys() & config.limits.model_fields_set else log.debug
+            names = " and ".join(f"`limits.{name}`" for name in fewer)
+            problem = f"the system allows {file_limit()} open files; raise it (ulimit -n), or lower {names}"
+            say("limits.lowered", **fewer, problem=problem)
+        return planning.plan(lowered, self.credentials.sessions, tls)
 
     async def reload(self, config: Config) -> None:
         """Take over what changed, files that it names included; connections and requests under way stay as they are.
@@ -153,24 +163,20 @@ class Daemon:
         tls = await asyncio.to_thread(assemble.tls_context, config.tls)
         restart = assemble.needs_restart(old, config)
         config = config.model_copy(update={name: getattr(old, name) for name in restart})
-        change = await self.credentials.prepare(config, tls)
-        try:
-            control = await self._controlled(config) if config.control != old.control else self._control_door
-            try:
-                if config.listen != old.listen:
-                    await self._move(config.listen)
-            except BaseException:
-                if control is not None and control is not self._control_door:
-                    await control.close()
-                raise
-        except BaseException:
-            await change.undo()
-            raise
+        async with contextlib.AsyncExitStack() as undo:
+            door, control = self._door, self._control_door
+            if config.control.listen != old.control.listen:
+                control = await self._control_bound(config)
+                if control is not None:
+                    undo.push_async_callback(control.close)
+            if config.listen != old.listen:
+                door = await bind(config.listen)
+                undo.push_async_callback(door.close)
+            change = await self.credentials.prepare(config, tls)
+            undo.pop_all()
         # From here on nothing can fail.
         self.config = config
-        before, self._control_door = self._control_door, control
-        if before is not None and before is not control:
-            await before.close()
+        await self._move(door, control)
         self._control.guard = planning.control_guard(config)
         logs.configure(config.log.level, config.log.format)
         self.credentials.take(change)
@@ -187,12 +193,17 @@ class Daemon:
         changed = [name for name in type(config).model_fields if getattr(old, name) != getattr(config, name)]
         log.info("config.reloaded", changed=changed, new_refresh_token=resumed, needs_restart=restart)
 
-    async def _move(self, address: Listen) -> None:
-        """Listen elsewhere; connections that there are stay. Raises StartError."""
-        before = self._door
-        self._door = await listen(address, self._front)
-        if before is not None:
-            await before.close()
+    async def _move(self, door: Door | None, control: Door | None) -> None:
+        """Listen there from now on; connections that there are stay."""
+        before, self._door = self._door, door
+        if door is not None and door is not before:
+            await door.open(self._front)
+        control_before, self._control_door = self._control_door, control
+        if control is not None and control is not control_before:
+            await control.open(self._control_protocols)
+        for left, taken in ((before, door), (control_before, control)):
+            if left is not None and left is not taken:
+                await left.close()
 
     async def stop(self) -> None:
         """Accept nobody new, let requests under way finish, and end everything.
@@ -214,8 +225,9 @@ class Daemon:
         log.info("server.drained")
 
     async def _release(self) -> None:
-        if self._control_door is not None:
-            await self._control_door.close()
+        for door in (self._door, self._control_door):
+            if door is not None:
+                await door.close()
         await self._control.close()
         await self._endpoints.close()
         await self.credentials.close()
@@ -254,6 +266,7 @@ async def _serve(daemon: Daemon, config_file: Path) -> None:
         loop.add_signal_handler(number, _end, stop)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     await daemon.start()
+    daemon.say_how_to_sign_in(config_file)
     spare_the_collector()
     ending = asyncio.create_task(stop.wait(), name="stop")
     while not stop.is_set():

@@ -31,6 +31,7 @@ FLOORS: Final = [
     "mounted",
     "credentials",
     "planning",
+    "ways_in",
     "hardening",
     "listening",
     "process",

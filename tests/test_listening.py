@@ -7,12 +7,11 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reauth_proxy.config.address import Listen
-from reauth_proxy.listening import StartError, _has_ipv6, listen
+from reauth_proxy.listening import StartError, _has_ipv6, bind, listen
 
 
 def mode(path: Path) -> int:
@@ -22,24 +21,66 @@ def mode(path: Path) -> int:
 async def test_a_unix_socket_is_its_owners_from_the_moment_it_listens_and_other_files_are_as_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = asyncio.get_running_loop()
-    create, seen = loop.create_unix_server, []
+    seen = []
 
-    async def noted(*arguments: Any, **options: Any) -> asyncio.Server:
-        (tmp_path / "meanwhile").touch()  # as a thread may
-        seen.append(mode(tmp_path / "proxy.sock"))
-        return await create(*arguments, **options)
+    class Noted(socket.socket):
+        def listen(self, backlog: int = 0) -> None:
+            (tmp_path / "meanwhile").touch()  # as a thread may
+            seen.append(mode(tmp_path / "proxy.sock"))
+            super().listen(backlog)
 
-    monkeypatch.setattr(loop, "create_unix_server", noted)
+    monkeypatch.setattr(socket, "socket", Noted)
     before = os.umask(0o022)
     try:
         door = await listen(Listen("unix", path=str(tmp_path / "proxy.sock")), asyncio.Protocol)
     finally:
         os.umask(before)
-    assert seen == [0o600]
+    assert seen[0] == 0o600
     assert mode(tmp_path / "meanwhile") == 0o644
     await door.close()
     assert not (tmp_path / "proxy.sock").exists()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+async def test_a_unix_socket_where_another_daemon_listens_is_taken(tmp_path: Path, opened: bool) -> None:
+    address = Listen("unix", path=str(tmp_path / "proxy.sock"))
+    door = await bind(address)
+    if opened:
+        await door.open(asyncio.Protocol)
+    with pytest.raises(StartError, match=r"cannot listen on unix:.*: address already in use"):
+        await bind(address)
+    _, writer = await asyncio.open_unix_connection(address.path)
+    writer.close()
+    await door.close()
+    assert not (tmp_path / "proxy.sock").exists()
+
+
+async def test_who_connects_before_the_door_is_open_waits_for_it() -> None:
+    door = await bind(Listen("tcp", "127.0.0.1", 0))
+    port = int(door.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    made = asyncio.Event()
+
+    class Greeting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(b"open")
+            transport.close()
+            made.set()
+
+    await door.open(Greeting)
+    await made.wait()
+    assert await reader.read() == b"open"
+    writer.close()
+    await door.close()
+
+
+async def test_a_door_that_was_never_opened_gives_its_address_back() -> None:
+    door = await bind(Listen("tcp", "localhost", 0))
+    port = int(door.url.rpartition(":")[2])
+    await door.close()
+    again = await bind(Listen("tcp", "localhost", port))
+    await again.close()
 
 
 async def test_the_socket_that_a_killed_daemon_left_is_replaced_and_no_other_file_is(tmp_path: Path) -> None:
@@ -60,9 +101,7 @@ async def test_localhost_is_both_addresses_and_no_other() -> None:
     port = int(door.url.rpartition(":")[2])
     assert door.url == f"http://127.0.0.1:{port}"
     addresses = ["127.0.0.1", "::1"] if _has_ipv6() else ["127.0.0.1"]
-    assert [listening.getsockname()[:2] for server in door._servers for listening in server.sockets] == [
-        (address, port) for address in addresses
-    ]
+    assert [listening.getsockname()[:2] for listening in door._sockets] == [(address, port) for address in addresses]
     for address in addresses:
         _, writer = await asyncio.open_connection(address, port)
         writer.close()
@@ -89,5 +128,5 @@ async def test_localhost_is_one_address_where_there_is_no_ipv6(monkeypatch: pyte
         other.bind(("::1" if _has_ipv6() else "127.0.0.2", 0))
         monkeypatch.setattr("reauth_proxy.listening._has_ipv6", lambda: False)
         door = await listen(Listen("tcp", "localhost", other.getsockname()[1]), asyncio.Protocol)
-        assert len(door._servers) == 1
+        assert len(door._sockets) == 1
         await door.close()

@@ -67,9 +67,11 @@ _SERVERS_ONLY: Final = """
 
 def run(servers_only: bool, port: int | None) -> int:
     """Run the demo until SIGINT or SIGTERM; return the exit status."""
+    from reauth_proxy.process import raise_file_limit
     from reauth_proxy.server import runner
 
     logs.configure("info", "auto")
+    raise_file_limit()
     try:
         with runner() as loop:
             loop.run(_perform(servers_only, port))

@@ -374,6 +374,86 @@ async def test_an_address_that_is_taken_is_told_with_the_mend_and_exit_status_1(
     assert "set `listen` to an address that is free" in told
 
 
+@pytest.mark.parametrize("key", ["listen", "control.listen"])
+async def test_a_second_daemon_on_a_taken_port_ends_and_has_asked_for_no_token(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path, key: str
+) -> None:
+    """It would renew at once, in the background, if it got as far."""
+    settings_of_both = {"refresh": {"background": True}, "control": {"listen": "127.0.0.1:0"}}
+    (tmp_path / "second").mkdir()
+    async with daemon_process(tmp_path, authorization, upstream, **settings_of_both) as first:
+        await authorization.arrived(1)
+        taken_by_first = (await first.logged("server.started"))[key.partition(".")[0]].removeprefix("http://")
+        made = settings(authorization, upstream, **settings_of_both)
+        made["credential"]["refresh_token"] = authorization.login()
+        if key == "listen":
+            made["listen"] = taken_by_first
+        else:
+            made["control"]["listen"] = taken_by_first
+        async with cared_for(DaemonProcess(tmp_path / "second", made)) as second:
+            await second.launch()
+            assert await second.ended() == 1
+            (failed,) = events(second.log, "server.failed")
+            assert f"cannot listen on {taken_by_first}: address already in use; set `{key}`" in failed["problem"]
+    assert authorization.count == 1
+
+
+async def test_a_second_daemon_on_a_taken_unix_socket_ends_and_leaves_it_to_the_first(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    listen = f"unix:{tmp_path / 'proxy.sock'}"
+    (tmp_path / "second").mkdir()
+    async with daemon_process(tmp_path, authorization, upstream, listen=listen):
+        made = settings(authorization, upstream, listen=listen, refresh={"background": True})
+        async with cared_for(DaemonProcess(tmp_path / "second", made)) as second:
+            await second.launch()
+            assert await second.ended() == 1
+        _, writer = await asyncio.open_unix_connection(tmp_path / "proxy.sock")
+        writer.close()
+    assert authorization.count == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "level"), [({"connections": 5000}, "warning"), ({"content": 1000}, "debug"), ({}, "debug")], ids=str
+)
+async def test_too_few_open_files_are_a_warning_only_where_more_were_asked_for(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path, limits: dict[str, int], level: str
+) -> None:
+    made = settings(authorization, upstream, limits=limits)
+    few_files = ("/bin/sh", "-c", 'ulimit -n 1024 && exec "$0" -m reauth_proxy "$@"', sys.executable)
+    async with cared_for(DaemonProcess(tmp_path, made, command=few_files)) as daemon:
+        await daemon.start()
+        (lowered,) = events(daemon.log, "limits.lowered")
+    assert (lowered["level"], lowered["connections"]) == (level, 403)
+    assert (
+        "the system allows 1024 open files; raise it (ulimit -n), or lower `limits.connections`" in lowered["problem"]
+    )
+
+
+async def test_the_soft_limit_on_open_files_is_raised_before_anything_is_lowered(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    made = settings(authorization, upstream, limits={"connections": 1000, "upstream_connections": 100})
+    soft_limit = ("/bin/sh", "-c", 'ulimit -Sn 64 && exec "$0" -m reauth_proxy "$@"', sys.executable)
+    async with cared_for(DaemonProcess(tmp_path, made, command=soft_limit)) as daemon:
+        await daemon.start()
+        assert not events(daemon.log, "limits.lowered")
+
+
+async def test_started_with_no_session_it_says_how_to_sign_in(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    signed_out = settings(authorization, upstream)
+    del signed_out["credential"]["refresh_token"]
+    signed_out["credential"]["token_endpoint"]["authorization_url"] = authorization.url
+    async with cared_for(DaemonProcess(tmp_path, signed_out)) as daemon:
+        await daemon.start()
+        missing = await daemon.logged("session.missing")
+        assert missing["mend"] == (
+            f"run `reauth-proxy login --config {daemon.config_path}`, or open {daemon.url}/_reauth/login in a browser"
+        )
+
+
 async def test_a_store_that_cannot_be_written_refuses_to_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     config = LEAST.format(port=0, store=f"{{type: file, path: {tmp_path}/file/session.json}}")

@@ -6,6 +6,9 @@ import asyncio
 import json
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
 
 from tests.fakes.authorization import FakeAuthorizationServer, authorization_server
 from tests.fakes.client import connect, fetch
@@ -136,6 +139,29 @@ async def test_where_the_session_is_kept_needs_a_restart_and_the_rest_takes_effe
         assert (await reloaded(daemon, 2))["needs_restart"] == ["store", "credential"]
         assert (await fetch(daemon.url)).status == 200
     assert another.count == 0
+
+
+@pytest.mark.parametrize("key", ["listen", "control"])
+async def test_an_address_that_is_taken_changes_nothing_and_asks_for_no_token(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path, key: str
+) -> None:
+    """A credential that is new in the same file would be refreshed at once."""
+    async with daemon_process(tmp_path, authorization, upstream, refresh={"background": True}) as daemon:
+        await authorization.arrived(1)
+        taken = urlsplit(authorization.url).netloc
+        endpoint = daemon.settings["credential"]["token_endpoint"]
+        daemon.write_config(
+            **{key: taken if key == "listen" else {"listen": taken}},
+            credential=None,
+            credentials={
+                "default": daemon.settings["credential"],
+                "new": {"refresh_token": authorization.login(), "token_endpoint": endpoint},
+            },
+        )
+        daemon.signal(signal.SIGHUP)
+        assert f"cannot listen on {taken}" in str((await daemon.logged("config.rejected"))["problems"])
+        assert (await fetch(daemon.url)).status == 200
+    assert authorization.count == 1
 
 
 async def test_a_file_that_the_configuration_names_and_that_cannot_be_read_changes_nothing(
