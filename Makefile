@@ -2,10 +2,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-# The newest Python that works; `make PYTHON=… test` to choose another.
-PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3; do \
-	command -v $$python >/dev/null 2>&1 && $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
-	>/dev/null 2>&1 && echo $$python && break; done)
+# The first of these that works makes the environment; `make PYTHON=… test` to choose another.
+PYTHON ?= python3.13 python3.12 python3.11 python3.14 python3
 # Only errors: what pip thinks of this machine's own settings is not ours to say.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
@@ -32,7 +30,8 @@ demo: $(if $(wildcard $(STAMP)),$(STAMP),$(DEMO_STAMP)) ## run the daemon in fro
 
 test: $(STAMP) ## run the tests; with SLOW=1 those that take longer, too
 	@echo "running $(if $(SLOW),every test,the tests) …"
-	@$(BIN)/python -m pytest $(if $(SLOW),,-m 'not slow') $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile \
+		$(if $(SLOW),--hypothesis-profile thorough,-m 'not slow and not process') $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and mypy --strict
 	@$(BIN)/ruff check .
@@ -63,9 +62,13 @@ clean: ## remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "reauth-proxy needs Python 3.11 or newer with venv; none was found on PATH" >&2; exit 1; }
-	@echo "making $(VENV) with $$($(PYTHON) --version) …"
-	@$(PYTHON) -m venv --clear $(VENV)
+	@for python in $(PYTHON); do \
+		if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "making $(VENV) with $$($$python --version) …"; \
+			exec $$python -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "reauth-proxy needs Python 3.11 or newer with venv; not found: $(PYTHON)" >&2; exit 1
 
 $(VENV)/.demo-locked: requirements/runtime.txt | $(BIN)/python
 	@echo "installing what reauth-proxy needs into $(VENV) …"

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import inspect
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
 from tests.fakes.authorization import FakeAuthorizationServer, authorization_server
 from tests.fakes.daemon import LOG_FILES
 from tests.fakes.leaks import leaks
+from tests.fakes.preloaded import FORK_SERVER
 from tests.fakes.upstream import FakeUpstream, upstream_server
+
+# Fewer examples every day; `make test SLOW=1` and CI look more closely. On a busy machine an example takes its time.
+hypothesis.settings.register_profile("everyday", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=100, deadline=None)
+hypothesis.settings.load_profile("everyday")
 
 #: Characters of a test's name, with its parameters.
 LONGEST_NAME: Final = 100
 _ROOM: Final = pytest.StashKey[int]()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many tests run at once: half of a test's time is waiting for another process or for a clock."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -52,6 +66,22 @@ def _bytecode_is_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONDONTWRITEBYTECODE", "")
         patch.setenv("PYTHONPYCACHEPREFIX", str(directory))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server(_bytecode_is_kept: None) -> Iterator[None]:
+    """What tests forked daemons from ends with the run."""
+    yield
+    FORK_SERVER.stop()
+
+
+@pytest.fixture(scope="module")
+def demo_ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The demo's own ports, which the tests of one module have at a time, whoever else runs beside it."""
+    shared = tmp_path_factory.getbasetemp().parent / "demo-ports"
+    with shared.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -278,12 +278,14 @@ def test_a_reader_that_leaves_causes_no_traceback() -> None:
         assert process.wait(30) == 1
 
 
+@pytest.mark.process
 def test_the_daemon_does_not_import_what_only_a_login_needs() -> None:
     code = "import sys; from reauth_proxy import server; assert not {'authlib', 'webbrowser'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert done.stderr == ""
 
 
+@pytest.mark.process
 def test_help_and_check_do_not_import_what_only_the_daemon_needs() -> None:
     code = (
         "import sys; from reauth_proxy import cli; "

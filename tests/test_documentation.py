@@ -136,6 +136,7 @@ def test_there_are_blocks_to_run() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("demo_ports")
 async def test_what_is_marked_as_runnable_runs(tmp_path: Path) -> None:
     async with program("demo", "--port", "0") as demo:
         out = await demo.says("Ctrl-C")

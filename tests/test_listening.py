@@ -111,16 +111,24 @@ async def test_localhost_is_both_addresses_and_no_other() -> None:
             await asyncio.open_connection(address, port)
 
 
-async def test_localhost_is_not_shared_with_somebody_who_has_half_of_it() -> None:
+async def test_localhost_is_not_shared_with_somebody_who_has_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     family, address = (socket.AF_INET6, "::1") if _has_ipv6() else (socket.AF_INET, "127.0.0.1")
     with socket.socket(family) as other:
         other.bind((address, 0))
         other.listen()
         port = other.getsockname()[1]
+        made = []
+
+        class Noted(socket.socket):
+            def __init__(self, *arguments: int) -> None:
+                super().__init__(*arguments)
+                made.append(self)
+
+        monkeypatch.setattr(socket, "socket", Noted)
         with pytest.raises(StartError, match=f"cannot listen on localhost:{port}"):
             await listen(Listen("tcp", "localhost", port), asyncio.Protocol)
-    with socket.socket(socket.AF_INET) as probe:
-        probe.bind(("127.0.0.1", port))  # nothing was left behind
+        assert made
+        assert all(each.fileno() == -1 for each in made)  # nothing was left behind
 
 
 async def test_localhost_is_one_address_where_there_is_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:

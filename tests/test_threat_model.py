@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = (ROOT / "docs" / "threat-model.md").read_text()
 ROWS: Final = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE)
@@ -27,6 +29,7 @@ def test_each_row_says_what_stops_the_threat_and_names_tests_of_its_own() -> Non
     assert all(NAMED)
 
 
+@pytest.mark.process
 def test_every_test_that_is_named_is_there() -> None:
     """pytest itself is asked, for it knows which cases a test has; it fails if it cannot find one."""
     names = sorted({name for names in NAMED for name in names})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -32,10 +31,3 @@ async def listing(browser: Browser) -> AsyncIterator[Stage]:
     """A proxy that has the pages' origins in `access.origins`."""
     async with staged(browser, access={"origins": ["http://127.0.0.1:PAGES", "http://evil.test:PAGES"]}) as running:
         yield running
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a browser does takes its time, and little of ours."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.waits)

@@ -13,7 +13,7 @@ from typing import Any
 from tests.fakes.arrivals import PATIENCE
 from tests.fakes.authorization import FakeAuthorizationServer
 from tests.fakes.client import Answer, connect, fetch
-from tests.fakes.daemon import DaemonProcess, cared_for, settings
+from tests.fakes.daemon import INTERPRETER, DaemonProcess, cared_for, settings
 from tests.fakes.files import write_secret
 from tests.fakes.leaks import files_with_canaries, leaks
 from tests.fakes.upstream import FakeUpstream
@@ -113,7 +113,7 @@ async def exercised(
     upstream: FakeUpstream,
     *,
     kind: str = "oauth2",
-    command: tuple[str, ...] | None = None,
+    command: tuple[str, ...] = INTERPRETER,  # its command line is looked at
     **overrides: Any,
 ) -> AsyncIterator[Exercised]:
     """Run a daemon at debug level whose every secret is a canary; look at it while it runs, and after its end."""
@@ -128,7 +128,7 @@ async def exercised(
         **overrides,
     )
     made["credential"] = secrets_of(kind, directory, authorization)
-    daemon = Exercised(directory, made, **({} if command is None else {"command": command}))
+    daemon = Exercised(directory, made, command=command)
     async with cared_for(daemon):
         await daemon.start()
         yield daemon

@@ -14,6 +14,8 @@ from tests.fakes.authorization import FakeAuthorizationServer
 from tests.fakes.client import RawClient, connect
 from tests.fakes.upstream import Exchange, FakeUpstream
 
+pytestmark = pytest.mark.process
+
 #: How a process may end that was not asked: crashed, killed.
 CRASHES = [
     pytest.param(signal.SIGABRT, id="abort"),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +15,7 @@ from reauth_proxy.stores.file import FileStore
 from tests.fakes.client import Answer, fetch
 from tests.fakes.files import write_secret
 from tests.fakes.login import LoginServer
+from tests.fakes.preloaded import FORK_SERVER
 from tests.fakes.program import Program
 
 
@@ -75,14 +74,9 @@ async def browse(url: str) -> Answer:
 
 async def run(*arguments: str, stdin: bytes = b"", **environ: str) -> tuple[int, str, str]:
     """Run a command to its end; return its status and what it said, in which no token is."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "reauth_proxy", *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONWARNINGS": "error", **environ},
-    )
-    out, err = await process.communicate(stdin)
+    env = {**os.environ, "PYTHONWARNINGS": "error", **environ}
+    process = await FORK_SERVER.launch(*arguments, env=env, stdin=stdin)
+    out, err = await process.communicate()
     assert b"CANARY" not in out + err
     assert b"Traceback" not in err
     assert process.returncode is not None

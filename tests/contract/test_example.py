@@ -10,6 +10,8 @@ import pytest
 from tests.fakes.client import fetch
 from tests.fakes.program import program
 
+pytestmark = pytest.mark.usefixtures("demo_ports")
+
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
 

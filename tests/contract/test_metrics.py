@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
@@ -131,6 +132,7 @@ async def test_clients_cannot_make_more_of_them(authorization: FakeAuthorization
         assert more <= 20, "one outcome more, and its durations"
 
 
+@pytest.mark.process
 async def test_without_a_scrape_its_library_is_not_even_loaded(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:

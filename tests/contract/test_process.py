@@ -9,29 +9,34 @@ import signal
 import stat
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.file import FileStore
+from tests.fakes import daemon as fakes
 from tests.fakes.arrivals import until
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer, Raw, authorization_server
 from tests.fakes.certificates import Authority
 from tests.fakes.client import fetch
-from tests.fakes.daemon import DaemonProcess, cared_for, daemon_process, events, settings
+from tests.fakes.daemon import INTERPRETER, DaemonProcess, cared_for, events, settings
 from tests.fakes.files import write_secret
 from tests.fakes.scheduling import taken
 from tests.fakes.upstream import FakeUpstream, upstream_server
 
 LOGOUT = "logout;reason=refresh_denied"
 
+# As people start it; elsewhere daemons are forked from a process that has imported everything.
+daemon_process = partial(fakes.daemon_process, command=INTERPRETER)
+
 
 @pytest.mark.slow
 async def test_killed_right_after_each_of_fifteen_rotations_the_session_is_never_lost(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    async with cared_for(DaemonProcess(tmp_path, settings(authorization, upstream))) as daemon:
+    async with cared_for(DaemonProcess(tmp_path, settings(authorization, upstream), command=INTERPRETER)) as daemon:
         for rotation in range(15):
             await daemon.start()
             authorization.revoke_access()
@@ -47,7 +52,7 @@ async def test_killed_before_the_answer_it_goes_on_where_lost_answers_are_allowe
     tmp_path: Path,
 ) -> None:
     async with authorization_server(grace_uses=1) as authorization, upstream_server(authorization) as upstream:
-        async with cared_for(DaemonProcess(tmp_path, settings(authorization, upstream))) as daemon:
+        async with cared_for(DaemonProcess(tmp_path, settings(authorization, upstream), command=INTERPRETER)) as daemon:
             for rotation in range(8):
                 await daemon.start()
                 authorization.revoke_access()
@@ -304,7 +309,7 @@ async def test_no_token_is_found_anywhere_but_in_the_store(
         refresh={"min_interval": 0, "retry_for": 0, "background": False},
     )
     fields = [("Authorization", "Bearer CANARY-client"), ("Cookie", "session=CANARY-cookie")]
-    async with cared_for(DaemonProcess(tmp_path, made)) as daemon:
+    async with cared_for(DaemonProcess(tmp_path, made, command=INTERPRETER)) as daemon:
         await daemon.start()
         await fetch(daemon.url, "/?access_token=CANARY-query", fields=fields)
         authorization.revoke_access()
@@ -390,7 +395,7 @@ async def test_a_second_daemon_on_a_taken_port_ends_and_has_asked_for_no_token(
             made["listen"] = taken_by_first
         else:
             made["control"]["listen"] = taken_by_first
-        async with cared_for(DaemonProcess(tmp_path / "second", made)) as second:
+        async with cared_for(DaemonProcess(tmp_path / "second", made, command=INTERPRETER)) as second:
             await second.launch()
             assert await second.ended() == 1
             (failed,) = events(second.log, "server.failed")
@@ -405,7 +410,7 @@ async def test_a_second_daemon_on_a_taken_unix_socket_ends_and_leaves_it_to_the_
     (tmp_path / "second").mkdir()
     async with daemon_process(tmp_path, authorization, upstream, listen=listen):
         made = settings(authorization, upstream, listen=listen, refresh={"background": True})
-        async with cared_for(DaemonProcess(tmp_path / "second", made)) as second:
+        async with cared_for(DaemonProcess(tmp_path / "second", made, command=INTERPRETER)) as second:
             await second.launch()
             assert await second.ended() == 1
         _, writer = await asyncio.open_unix_connection(tmp_path / "proxy.sock")
@@ -446,7 +451,7 @@ async def test_started_with_no_session_it_says_how_to_sign_in(
     signed_out = settings(authorization, upstream)
     del signed_out["credential"]["refresh_token"]
     signed_out["credential"]["token_endpoint"]["authorization_url"] = authorization.url
-    async with cared_for(DaemonProcess(tmp_path, signed_out)) as daemon:
+    async with cared_for(DaemonProcess(tmp_path, signed_out, command=INTERPRETER)) as daemon:
         await daemon.start()
         missing = await daemon.logged("session.missing")
         assert missing["mend"] == (

@@ -171,7 +171,6 @@ async def with_each_store(directory: Path, scene: Callable[[Path, Shared], Corou
 
 
 @pytest.mark.slow
-@pytest.mark.waits
 async def test_a_token_endpoint_that_takes_twenty_seconds_is_asked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +197,6 @@ async def _asked_once(directory: Path, shared: Shared) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.waits
 async def test_a_holder_that_is_stopped_for_half_a_minute_loses_the_lock_and_cannot_overwrite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +283,6 @@ async def test_while_redis_is_away_the_present_token_goes_on_being_used(
 
 
 @pytest.mark.slow
-@pytest.mark.waits
 async def test_redis_stopped_paused_and_restarted_under_load_loses_no_session(in_redis: Shared, tmp_path: Path) -> None:
     redis = in_redis.redis
     assert redis is not None

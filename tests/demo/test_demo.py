@@ -11,6 +11,8 @@ import pytest
 from tests.fakes.client import fetch
 from tests.fakes.program import program
 
+pytestmark = pytest.mark.usefixtures("demo_ports")
+
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 async def test_what_it_prints_works_and_ctrl_c_ends_it_well(how: signal.Signals) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 import yaml
@@ -23,12 +23,15 @@ from reauth_proxy.config.model import Config
 from reauth_proxy.server import Daemon
 from reauth_proxy.session.tokens import Instant
 from reauth_proxy.telemetry import logs
+from tests.fakes import preloaded
 from tests.fakes.arrivals import PATIENCE
 from tests.fakes.authorization import FakeAuthorizationServer
 from tests.fakes.files import write_secret
 from tests.fakes.leaks import leaks
 from tests.fakes.upstream import FakeUpstream
 
+#: Starts the daemon as people do, in an interpreter of its own.
+INTERPRETER: Final = (sys.executable, "-m", "reauth_proxy")
 #: Logs of daemon processes, searched for the canary at the end of the run.
 LOG_FILES: set[Path] = set()
 
@@ -129,7 +132,7 @@ class DaemonProcess:
 
     Args:
         directory: for its files; the session is in `store_path`, unless the settings say otherwise.
-        command: what to run instead of ``python -m reauth_proxy``.
+        command: what to run instead of a process that has imported everything, such as :data:`INTERPRETER`.
     """
 
     def __init__(
@@ -137,7 +140,7 @@ class DaemonProcess:
         directory: Path,
         settings: dict[str, Any],
         *,
-        command: tuple[str, ...] = (sys.executable, "-m", "reauth_proxy"),
+        command: tuple[str, ...] | None = None,
     ) -> None:
         self.directory = directory
         self.config_path = directory / "config.yaml"
@@ -147,7 +150,7 @@ class DaemonProcess:
         self.url = ""
         self.command = command
         self.environ = {"PYTHONWARNINGS": "error"}
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | preloaded.Process | None = None
         self._copying: asyncio.Task[None] | None = None
         self._lines = asyncio.Condition()
         self._log: list[str] = []
@@ -181,16 +184,20 @@ class DaemonProcess:
         """Start it."""
         if not self.config_path.exists():
             self.write_config()
+        arguments = ("--config", str(self.config_path))
+        env = {**os.environ, **self.environ}
         with self.out_path.open("ab") as out:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command,
-                "--config",
-                str(self.config_path),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=out,
-                stderr=asyncio.subprocess.PIPE,
-                env={**os.environ, **self.environ},
-            )
+            if self.command is None:
+                self.process = await preloaded.FORK_SERVER.launch(*arguments, env=env, stdout=out.fileno())
+            else:
+                self.process = await asyncio.create_subprocess_exec(
+                    *self.command,
+                    *arguments,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=asyncio.subprocess.PIPE,
+                    env=env,
+                )
         self._ended = False
         self._copying = asyncio.create_task(self._copy())
 
@@ -243,10 +250,17 @@ class DaemonProcess:
 
 @asynccontextmanager
 async def daemon_process(
-    directory: Path, authorization: FakeAuthorizationServer, upstream: FakeUpstream, /, **overrides: Any
+    directory: Path,
+    authorization: FakeAuthorizationServer,
+    upstream: FakeUpstream,
+    /,
+    *,
+    command: tuple[str, ...] | None = None,
+    **overrides: Any,
 ) -> AsyncIterator[DaemonProcess]:
     """Run the daemon as a process, with a store in a file; at the end nothing in its log is secret."""
-    async with cared_for(DaemonProcess(directory, settings(authorization, upstream, **overrides))) as daemon:
+    made = settings(authorization, upstream, **overrides)
+    async with cared_for(DaemonProcess(directory, made, command=command)) as daemon:
         await daemon.start()
         yield daemon
 

@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import Any
 
-from reauth_proxy import cli, server
+from reauth_proxy import cli, listening
 from reauth_proxy.config import load
 from reauth_proxy.stores import atomic
 
@@ -43,7 +43,7 @@ def main() -> None:
     elif place == "reload":  # the configuration is read, its secrets too
         load.Config.model_validate = Holding(load.Config.model_validate, FREE)
     elif place == "start":  # nothing is served yet
-        server.listen = Holding(server.listen, FREE)
+        listening.Door.open = Holding(listening.Door.open, FREE)
     else:
         raise SystemExit(f"there is no place {place}")
     cli.main()

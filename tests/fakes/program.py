@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.fakes import preloaded
 from tests.fakes.arrivals import PATIENCE
 
 
 class Program:
     """A running ``reauth-proxy …``; `out` holds the standard output that was read so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | preloaded.Process) -> None:
         self.process = process
         self.out = ""
 
@@ -46,13 +46,8 @@ class Program:
 @asynccontextmanager
 async def program(*arguments: str, **environ: str) -> AsyncIterator[Program]:
     """Run ``reauth-proxy`` with these arguments and variables; its log and its output are one."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "reauth_proxy", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env={**os.environ, "PYTHONWARNINGS": "error", **environ},
-    )
+    env = {**os.environ, "PYTHONWARNINGS": "error", **environ}
+    process = await preloaded.FORK_SERVER.launch(*arguments, env=env, stderr=asyncio.subprocess.STDOUT)
     running = Program(process)
     try:
         yield running

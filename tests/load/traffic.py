@@ -16,7 +16,7 @@ import pytest
 
 from tests.fakes.authorization import FakeAuthorizationServer
 from tests.fakes.client import RawClient, connect
-from tests.fakes.daemon import DaemonProcess, cared_for, settings
+from tests.fakes.daemon import INTERPRETER, DaemonProcess, cared_for, settings
 from tests.fakes.upstream import FakeUpstream
 from tests.load.upstream import UpstreamProcess
 
@@ -157,12 +157,12 @@ async def loaded_daemon(
     upstream: FakeUpstream | UpstreamProcess,
     /,
     *,
-    command: tuple[str, ...] | None = None,
+    command: tuple[str, ...] = INTERPRETER,  # its memory is looked at
     **overrides: Any,
 ) -> AsyncIterator[DaemonProcess]:
     """Run the daemon as a process, logging as it does by default."""
     made = settings(authorization, upstream, **{"log": {"level": "info"}, **overrides})  # type: ignore[arg-type]
-    daemon = DaemonProcess(directory, made) if command is None else DaemonProcess(directory, made, command=command)
+    daemon = DaemonProcess(directory, made, command=command)
     async with cared_for(daemon):
         await daemon.start()
         yield daemon

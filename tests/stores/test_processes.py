@@ -15,6 +15,8 @@ from reauth_proxy.errors import StoreError
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.file import FileStore
 
+pytestmark = pytest.mark.process
+
 PRELUDE = """
 import asyncio, sys
 from pathlib import Path

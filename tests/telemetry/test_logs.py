@@ -121,6 +121,7 @@ def test_a_secret_that_looks_like_nothing_is_hidden_in_a_traceback_too(form: str
     assert "CANARY" not in out.getvalue()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["main", "thread", "finalizer"])
 def test_what_nobody_catches_is_a_log_line_without_secrets(where: str) -> None:
     program = f"""
