@@ -30,7 +30,7 @@ demo: $(if $(wildcard $(STAMP)),$(STAMP),$(DEMO_STAMP)) ## run the daemon in fro
 
 test: $(STAMP) ## run the tests; with SLOW=1 those that take longer, too
 	@echo "running $(if $(SLOW),every test,the tests) …"
-	@$(BIN)/python -m pytest -n auto --dist loadfile \
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
 		$(if $(SLOW),--hypothesis-profile thorough,-m 'not slow and not process') $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff and mypy --strict

@@ -45,6 +45,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object) -> str | None:
     """Cut a long parameter in a test's name; None leaves it to pytest."""
+    if isinstance(val, bytes) and not (val.isascii() and val.decode().replace("\r\n", "").isprintable()):
+        return f"{len(val)} bytes"  # compressed, encrypted: the same ones in each process, or not
     if not isinstance(val, str | bytes | int | float):
         return None
     room = config.stash[_ROOM]

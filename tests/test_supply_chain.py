@@ -149,6 +149,19 @@ def test_ci_installs_from_the_lock_and_looks_for_known_vulnerabilities_in_it() -
     assert "make sbom" in script
 
 
+def test_ci_tests_both_ends_of_the_ranges_besides_the_lock() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    for name, command in (
+        ("locked", "make test SLOW=1"),
+        ("lowest", '.ci/ranges lowest "$oldest"'),
+        ("newest", '.ci/ranges newest "$newest"'),
+    ):
+        assert re.search(rf'^say "tests of the {name} set"\n(?:.+\n)*?.*{re.escape(command)}', script, re.MULTILINE)
+    ranges = (ROOT / ".ci" / "ranges").read_text()
+    for step in ("check --config", "demo --port 0", "tests/forward tests/raw tests/config", "lowest-direct"):
+        assert step in ranges
+
+
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_make_installs_from_the_lock_unless_told_otherwise(target: str) -> None:
     def steps(*arguments: str) -> str:

@@ -83,7 +83,7 @@ def test_it_is_bound_to_the_name_of_its_credential() -> None:
         SEALED[:-60],
         b"",
     ],
-    ids=lambda data: f"{len(data)} bytes",  # SEALED is another one in each process
+    ids=lambda data: f"{len(data)} bytes",  # encrypted anew in each process
 )
 def test_what_was_altered_is_corrupt(data: bytes) -> None:
     with pytest.raises(StoreCorrupt) as caught:
