@@ -61,7 +61,8 @@ sbom: $(STAMP) ## dist/sbom.cdx.json: what the program is made of, as CycloneDX,
 clean: ## remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
-$(BIN)/python:
+# pip comes last: what was interrupted is made again.
+$(BIN)/pip:
 	@for python in $(PYTHON); do \
 		if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 			echo "making $(VENV) with $$($$python --version) …"; \
@@ -70,26 +71,26 @@ $(BIN)/python:
 	done; \
 	echo "reauth-proxy needs Python 3.11 or newer with venv; not found: $(PYTHON)" >&2; exit 1
 
-$(VENV)/.demo-locked: requirements/runtime.txt | $(BIN)/python
+$(VENV)/.demo-locked: requirements/runtime.txt | $(BIN)/pip
 	@echo "installing what reauth-proxy needs into $(VENV) …"
 	@rm -f $(VENV)/.*-newest
 	@$(PIP) install --require-hashes --requirement requirements/runtime.txt
 	@touch $@
 
-$(VENV)/.test-locked: pyproject.toml requirements/dev.txt | $(BIN)/python
+$(VENV)/.test-locked: pyproject.toml requirements/dev.txt | $(BIN)/pip
 	@echo "installing reauth-proxy and what its tests need into $(VENV) …"
 	@rm -f $(VENV)/.*-newest
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.demo-newest: pyproject.toml | $(BIN)/python
+$(VENV)/.demo-newest: pyproject.toml | $(BIN)/pip
 	@echo "installing reauth-proxy and the newest of what it needs into $(VENV) …"
 	@rm -f $(VENV)/.*-locked
 	@$(PIP) install --upgrade --upgrade-strategy eager --editable .
 	@touch $@
 
-$(VENV)/.test-newest: pyproject.toml | $(BIN)/python
+$(VENV)/.test-newest: pyproject.toml | $(BIN)/pip
 	@echo "installing reauth-proxy and the newest of what its tests need into $(VENV) …"
 	@rm -f $(VENV)/.*-locked
 	@$(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev]'

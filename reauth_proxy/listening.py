@@ -134,13 +134,6 @@ async def bind(address: Listen, *, key: str = "listen") -> Door:
         raise StartError(f"cannot listen on {address}: {why}; {mend}") from error
 
 
-async def listen(address: Listen, factory: Callable[[], asyncio.BaseProtocol], *, key: str = "listen") -> Door:
-    """Take an address, and accept connections at once. Raises StartError; see :func:`bind` and :meth:`Door.open`."""
-    door = await bind(address, key=key)
-    await door.open(factory)
-    return door
-
-
 async def _sockets(address: Listen) -> list[socket.socket]:
     """Return sockets that listen at the address. Raises OSError."""
     if address.path is not None:

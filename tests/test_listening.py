@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from reauth_proxy.config.address import Listen
-from reauth_proxy.listening import StartError, _has_ipv6, bind, listen
+from reauth_proxy.listening import Door, StartError, _has_ipv6, bind
+
+
+async def listen(address: Listen) -> Door:
+    door = await bind(address)
+    await door.open(asyncio.Protocol)
+    return door
 
 
 def mode(path: Path) -> int:
@@ -32,7 +38,7 @@ async def test_a_unix_socket_is_its_owners_from_the_moment_it_listens_and_other_
     monkeypatch.setattr(socket, "socket", Noted)
     before = os.umask(0o022)
     try:
-        door = await listen(Listen("unix", path=str(tmp_path / "proxy.sock")), asyncio.Protocol)
+        door = await listen(Listen("unix", path=str(tmp_path / "proxy.sock")))
     finally:
         os.umask(before)
     assert seen[0] == 0o600
@@ -87,17 +93,17 @@ async def test_the_socket_that_a_killed_daemon_left_is_replaced_and_no_other_fil
     left = tmp_path / "left.sock"
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(left))
-    door = await listen(Listen("unix", path=str(left)), asyncio.Protocol)
+    door = await listen(Listen("unix", path=str(left)))
     await door.close()
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(StartError, match="cannot listen on"):
-        await listen(Listen("unix", path=str(file)), asyncio.Protocol)
+        await listen(Listen("unix", path=str(file)))
     assert file.read_text() == "mine"
 
 
 async def test_localhost_is_both_addresses_and_no_other() -> None:
-    door = await listen(Listen("tcp", "localhost", 0), asyncio.Protocol)
+    door = await listen(Listen("tcp", "localhost", 0))
     port = int(door.url.rpartition(":")[2])
     assert door.url == f"http://127.0.0.1:{port}"
     addresses = ["127.0.0.1", "::1"] if _has_ipv6() else ["127.0.0.1"]
@@ -126,7 +132,7 @@ async def test_localhost_is_not_shared_with_somebody_who_has_half_of_it(monkeypa
 
         monkeypatch.setattr(socket, "socket", Noted)
         with pytest.raises(StartError, match=f"cannot listen on localhost:{port}"):
-            await listen(Listen("tcp", "localhost", port), asyncio.Protocol)
+            await listen(Listen("tcp", "localhost", port))
         assert made
         assert all(each.fileno() == -1 for each in made)  # nothing was left behind
 
@@ -135,6 +141,6 @@ async def test_localhost_is_one_address_where_there_is_no_ipv6(monkeypatch: pyte
     with socket.socket(socket.AF_INET6 if _has_ipv6() else socket.AF_INET) as other:
         other.bind(("::1" if _has_ipv6() else "127.0.0.2", 0))
         monkeypatch.setattr("reauth_proxy.listening._has_ipv6", lambda: False)
-        door = await listen(Listen("tcp", "localhost", other.getsockname()[1]), asyncio.Protocol)
+        door = await listen(Listen("tcp", "localhost", other.getsockname()[1]))
         assert len(door._sockets) == 1
         await door.close()
