@@ -61,36 +61,39 @@ sbom: $(STAMP) ## dist/sbom.cdx.json: what the program is made of, as CycloneDX,
 clean: ## remove the virtual environment and what the tools left
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 
-# pip comes last: what was interrupted is made again.
-$(BIN)/pip:
+# Made again where its interpreter is gone, as after an update of the system's; and where that was interrupted.
+ifneq ($(shell test -x $(BIN)/python && echo there),there)
+.PHONY: $(VENV)/.made
+endif
+$(VENV)/.made:
 	@for python in $(PYTHON); do \
 		if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 			echo "making $(VENV) with $$($$python --version) …"; \
-			exec $$python -m venv --clear $(VENV); \
+			$$python -m venv --clear $(VENV) && touch $@; exit; \
 		fi; \
 	done; \
 	echo "reauth-proxy needs Python 3.11 or newer with venv; not found: $(PYTHON)" >&2; exit 1
 
-$(VENV)/.demo-locked: requirements/runtime.txt | $(BIN)/pip
+$(VENV)/.demo-locked: requirements/runtime.txt $(VENV)/.made
 	@echo "installing what reauth-proxy needs into $(VENV) …"
 	@rm -f $(VENV)/.*-newest
 	@$(PIP) install --require-hashes --requirement requirements/runtime.txt
 	@touch $@
 
-$(VENV)/.test-locked: pyproject.toml requirements/dev.txt | $(BIN)/pip
+$(VENV)/.test-locked: pyproject.toml requirements/dev.txt $(VENV)/.made
 	@echo "installing reauth-proxy and what its tests need into $(VENV) …"
 	@rm -f $(VENV)/.*-newest
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.demo-newest: pyproject.toml | $(BIN)/pip
+$(VENV)/.demo-newest: pyproject.toml $(VENV)/.made
 	@echo "installing reauth-proxy and the newest of what it needs into $(VENV) …"
 	@rm -f $(VENV)/.*-locked
 	@$(PIP) install --upgrade --upgrade-strategy eager --editable .
 	@touch $@
 
-$(VENV)/.test-newest: pyproject.toml | $(BIN)/pip
+$(VENV)/.test-newest: pyproject.toml $(VENV)/.made
 	@echo "installing reauth-proxy and the newest of what its tests need into $(VENV) …"
 	@rm -f $(VENV)/.*-locked
 	@$(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev]'

@@ -14,13 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from reauth_proxy.config.address import Listen
+from reauth_proxy.config.address import Listen, is_wildcard
 from reauth_proxy.errors import ReauthError
 
 #: Connections that wait to be accepted: room for a burst.
 BACKLOG: Final = 1024
 #: Seconds in which handshakes under way end up in the accept queue, and we accept them.
 LAST_CALL: Final = 0.05
+
+#: What an address answers that this machine does not have.
+_NOT_HERE: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 _SO_ATTACH_FILTER: Final = 26  # Linux, <asm-generic/socket.h>
 #: Classic BPF: drop a TCP segment with SYN set, take any other (Linux, Documentation/networking/filter.rst).
@@ -92,18 +95,33 @@ class Door:
         """
         servers, self._servers = self._servers, []
         sockets, self._sockets = self._sockets, []
-        if servers:
-            with contextlib.suppress(OSError):
-                for listening in sockets:
-                    _refuse_newcomers(listening.fileno())
-            await asyncio.sleep(LAST_CALL)
-        for server in servers:
-            server.close()
-        for listening in sockets[len(servers) :]:
-            listening.close()
         made, self._made = self._made, None
-        if made is not None:
-            await asyncio.to_thread(made.remove)
+        try:
+            if servers:
+                with contextlib.suppress(OSError):
+                    for listening in sockets:
+                        _refuse_newcomers(listening.fileno())
+                await asyncio.sleep(LAST_CALL)
+        finally:
+            for server in servers:
+                server.close()
+            for listening in sockets[len(servers) :]:
+                listening.close()
+            if made is not None:
+                made.remove()
+
+    def overlaps(self, address: Listen) -> bool:
+        """Tell whether another address cannot be taken because this one is."""
+        if address.path is not None:
+            return self.address.path is not None and Path(address.path).resolve() == Path(self.address.path).resolve()
+        if self.address.path is not None:
+            return False
+        ours = {listening.getsockname()[:2] for listening in self._sockets}
+        hosts = {"127.0.0.1", "::1"} if address.host == "localhost" else {address.host}
+        return any(
+            port == address.port and (host in hosts or is_wildcard(host) or is_wildcard(address.host))
+            for host, port in ours
+        )
 
 
 def _refuse_newcomers(fileno: int) -> None:
@@ -143,11 +161,18 @@ async def _sockets(address: Listen) -> list[socket.socket]:
     found = await asyncio.get_running_loop().getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
+    missing: OSError | None = None
     with contextlib.ExitStack() as taken:
-        sockets = [
-            taken.enter_context(_tcp_socket(family, where))
-            for family, where in dict.fromkeys((i[0], i[4]) for i in found)
-        ]
+        sockets = []
+        for family, where in dict.fromkeys((each[0], each[4]) for each in found):
+            try:
+                sockets.append(taken.enter_context(_tcp_socket(family, where)))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                missing = error  # a name may have addresses of a family that this machine does not use
+        if not sockets and missing is not None:
+            raise missing
         taken.pop_all()
     return sockets
 
@@ -195,28 +220,27 @@ def _private_socket(path: str) -> socket.socket:
             if _answers(path):
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             file.unlink()  # of a daemon that was killed
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with contextlib.ExitStack() as undo:
+        made = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         made.setblocking(False)
         made.bind(path)
+        undo.callback(file.unlink, missing_ok=True)
         file.chmod(0o600)
         made.listen(BACKLOG)
-    except BaseException:
-        made.close()
-        raise
+        undo.pop_all()
     return made
 
 
 def _answers(path: str) -> bool:
-    """Return whether a process listens at a Unix socket."""
+    """Return whether a process has a Unix socket open, as far as anybody can tell: it is another user's, say."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
-        except BlockingIOError:
-            return True  # its queue is full
-        except OSError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
+        except OSError:
+            return True
     return True
 
 

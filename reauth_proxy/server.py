@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from reauth_proxy import __version__, assemble, hardening, planning
+from reauth_proxy.config.address import Listen
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
 from reauth_proxy.control.plane import ControlPlane
@@ -98,7 +99,7 @@ class Daemon:
         self._front = FrontServer(self._forwarder.handle, plan.limits)
         self._control = ControlPlane(self.credentials, planning.control_guard(config), self._overview)
         try:
-            self._door = await bind(config.listen)
+            self._door = await self._bound(config.listen, "listen")
             self._control_door = await self._control_bound(config)
             await self.credentials.start()
             await self.credentials.watch(config)
@@ -122,7 +123,18 @@ class Daemon:
     async def _control_bound(self, config: Config) -> Door | None:
         """Take the control plane's address; None where it has none. Raises StartError."""
         address = config.control.listen
-        return None if address is None else await bind(address, key="control.listen")
+        return None if address is None else await self._bound(address, "control.listen")
+
+    async def _bound(self, address: Listen, key: str) -> Door:
+        """Take an address. Raises StartError."""
+        try:
+            return await bind(address, key=key)
+        except StartError as error:
+            if any(door is not None and door.overlaps(address) for door in (self._door, self._control_door)):
+                raise StartError(
+                    f"cannot listen on {address} (`{key}`): this daemon has that address already; restart it"
+                ) from error
+            raise
 
     def _overview(self) -> Overview:
         """Return what the control plane looks at."""
@@ -157,7 +169,7 @@ class Daemon:
         What cannot change is named in the log, and takes effect at the next start.
 
         Raises:
-            ConfigError, StartError: it cannot be used, and nothing has changed.
+            ConfigError, StartError, StoreError: it cannot be used, and nothing has changed.
         """
         old = self.config
         tls = await asyncio.to_thread(assemble.tls_context, config.tls)
@@ -170,7 +182,7 @@ class Daemon:
                 if control is not None:
                     undo.push_async_callback(control.close)
             if config.listen != old.listen:
-                door = await bind(config.listen)
+                door = await self._bound(config.listen, "listen")
                 undo.push_async_callback(door.close)
             change = await self.credentials.prepare(config, tls)
             undo.pop_all()
@@ -201,9 +213,8 @@ class Daemon:
         control_before, self._control_door = self._control_door, control
         if control is not None and control is not control_before:
             await control.open(self._control_protocols)
-        for left, taken in ((before, door), (control_before, control)):
-            if left is not None and left is not taken:
-                await left.close()
+        left = [one for one in (before, control_before) if one not in (None, self._door, self._control_door)]
+        await asyncio.gather(*(one.close() for one in left if one is not None))
 
     async def stop(self) -> None:
         """Accept nobody new, let requests under way finish, and end everything.
@@ -247,7 +258,7 @@ async def _reload(daemon: Daemon, config_file: Path) -> None:
         await daemon.reload(await asyncio.to_thread(load, config_file))
     except ConfigError as error:
         log.error("config.rejected", problems=list(error.problems))
-    except StartError as error:
+    except ReauthError as error:
         log.error("config.rejected", problems=[str(error)])
 
 

@@ -61,6 +61,75 @@ async def test_a_unix_socket_where_another_daemon_listens_is_taken(tmp_path: Pat
     assert not (tmp_path / "proxy.sock").exists()
 
 
+async def test_a_socket_that_cannot_be_asked_counts_as_taken(tmp_path: Path) -> None:
+    """As one of another user, who alone may connect to it."""
+    file = tmp_path / "proxy.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(file))
+        with pytest.raises(StartError, match="address already in use"):
+            await bind(Listen("unix", path=str(file)))
+        assert file.exists()
+
+
+async def test_a_close_that_is_cancelled_closes_all_the_same(tmp_path: Path) -> None:
+    for address in (Listen("tcp", "127.0.0.1", 0), Listen("unix", path=str(tmp_path / "proxy.sock"))):
+        door = await listen(address)
+        sockets = list(door._sockets)
+        closing = asyncio.create_task(door.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert [each.fileno() for each in sockets] == [-1]
+    assert not (tmp_path / "proxy.sock").exists()
+
+
+async def test_an_address_that_this_machine_does_not_have_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, here, elsewhere = asyncio.get_running_loop(), ("127.0.0.1", 0), ("192.0.2.1", 0)
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", where) for where in (elsewhere, here)]
+
+    async def resolved(*_: object, **__: object) -> list[object]:
+        return list(found)
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolved)
+    door = await bind(Listen("tcp", "two.example", 0))
+    assert door.url.startswith("http://127.0.0.1:")
+    await door.close()
+    del found[1]
+    with pytest.raises(StartError, match=r"cannot listen on two\.example:0: "):
+        await bind(Listen("tcp", "two.example", 0))
+
+
+@pytest.mark.parametrize(
+    ("taken", "wanted", "overlaps"),
+    [
+        ("127.0.0.1", "localhost", True),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("127.0.0.1", "other.example", False),
+    ],
+)
+async def test_which_addresses_cannot_be_taken_at_once(taken: str, wanted: str, overlaps: bool) -> None:
+    door = await bind(Listen("tcp", taken, 0))
+    port = int(door.url.rpartition(":")[2])
+    assert door.overlaps(Listen("tcp", wanted, port)) is overlaps
+    assert not door.overlaps(Listen("tcp", wanted, port + 1))
+    assert not door.overlaps(Listen("unix", path="/run/proxy.sock"))
+    await door.close()
+
+
+async def test_one_file_is_one_address_however_its_path_is_written(tmp_path: Path) -> None:
+    door = await bind(Listen("unix", path=str(tmp_path / "proxy.sock")))
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert door.overlaps(Listen("unix", path=str(tmp_path / "link" / "proxy.sock")))
+    assert not door.overlaps(Listen("unix", path=str(tmp_path / "other.sock")))
+    assert not door.overlaps(Listen("tcp", "localhost", 8080))
+    await door.close()
+
+
 async def test_who_connects_before_the_door_is_open_waits_for_it() -> None:
     door = await bind(Listen("tcp", "127.0.0.1", 0))
     port = int(door.url.rpartition(":")[2])
@@ -82,11 +151,10 @@ async def test_who_connects_before_the_door_is_open_waits_for_it() -> None:
 
 
 async def test_a_door_that_was_never_opened_gives_its_address_back() -> None:
-    door = await bind(Listen("tcp", "localhost", 0))
-    port = int(door.url.rpartition(":")[2])
+    door = await bind(Listen("tcp", "127.0.0.1", 0))
+    sockets = list(door._sockets)
     await door.close()
-    again = await bind(Listen("tcp", "localhost", port))
-    await again.close()
+    assert [each.fileno() for each in sockets] == [-1]
 
 
 async def test_the_socket_that_a_killed_daemon_left_is_replaced_and_no_other_file_is(tmp_path: Path) -> None:

@@ -58,6 +58,32 @@ def test_the_ways_in_are_those_that_the_configuration_has(text: str, url: str, t
     assert ways_in(read(text), "default", Path("config.yaml"), url) == told
 
 
+ISSUER = oauth2("issuer: 'https://id.example.com'")
+
+
+@pytest.mark.parametrize(
+    ("keys", "url", "told"),
+    [
+        (
+            "listen: 0.0.0.0:9000\naccess: {allow_remote: true}\n",
+            "http://0.0.0.0:9000",
+            f"run {LOGIN}, or open http://localhost:9000/_reauth/login in a browser",
+        ),
+        ("access: {client_token: of-this-machine-alone}\n", TCP, f"run {LOGIN}"),
+        ("store: {type: memory}\n", TCP, f"open {TCP}/_reauth/login in a browser"),
+        (
+            "store: {type: memory}\n",
+            UNIX,
+            "put a refresh token into the configuration, as `refresh_token` of the credential",
+        ),
+    ],
+    ids=["every address", "client token", "memory", "memory, on a socket"],
+)
+def test_no_way_is_named_that_leads_nowhere(keys: str, url: str, told: str) -> None:
+    """The proxy does not answer to 0.0.0.0, a browser brings no client token, and no command sees another's memory."""
+    assert ways_in(read(ISSUER + keys), "default", Path("config.yaml"), url) == told
+
+
 def test_another_credential_and_an_odd_path_are_written_as_a_shell_takes_them() -> None:
     config = read(
         "routes: [{path: /a, upstream: 'https://a.example', credential: one},"

@@ -62,8 +62,10 @@ def temporary(target: Path, data: bytes) -> Iterator[Path]:
         os.fsync(descriptor)
         yield path
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        try:
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 def flush_directory(directory: Path) -> None:

@@ -413,6 +413,7 @@ async def test_a_second_daemon_on_a_taken_unix_socket_ends_and_leaves_it_to_the_
         async with cared_for(DaemonProcess(tmp_path / "second", made, command=INTERPRETER)) as second:
             await second.launch()
             assert await second.ended() == 1
+            assert f"cannot listen on {listen}: address already in use" in second.log
         _, writer = await asyncio.open_unix_connection(tmp_path / "proxy.sock")
         writer.close()
     assert authorization.count == 0

@@ -164,6 +164,19 @@ async def test_an_address_that_is_taken_changes_nothing_and_asks_for_no_token(
     assert authorization.count == 1
 
 
+async def test_an_address_that_is_our_own_in_other_words_needs_a_restart(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+        port = urlsplit(daemon.url).port
+        daemon.write_config(listen=f"localhost:{port}")
+        daemon.signal(signal.SIGHUP)
+        assert (await daemon.logged("config.rejected"))["problems"] == [
+            f"cannot listen on localhost:{port} (`listen`): this daemon has that address already; restart it"
+        ]
+        assert (await fetch(daemon.url)).status == 200
+
+
 async def test_a_file_that_the_configuration_names_and_that_cannot_be_read_changes_nothing(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:

@@ -50,7 +50,8 @@ class Process:
         self._ending = asyncio.create_task(self._end(status))
 
     async def _end(self, status: asyncio.StreamReader) -> None:
-        self.returncode = int(await status.readline())
+        line = await status.readline()
+        self.returncode = int(line) if line else -signal.SIGKILL  # who waited for it was killed, too
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
