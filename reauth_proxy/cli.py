@@ -60,8 +60,8 @@ def cli(context: click.Context, config_file: Path | None) -> None:
     from reauth_proxy.compatibility import require_tested_aiohttp
     from reauth_proxy.process import spare_certificates
 
-    require_tested_aiohttp()
     with spare_certificates():
+        require_tested_aiohttp()
         from reauth_proxy.server import run
     context.exit(run(config_file))
 

@@ -6,7 +6,6 @@ it does not start at all.
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from typing import Final
 
@@ -21,20 +20,19 @@ class UnsupportedLibrary(ReauthError):
 
 
 def require_tested_aiohttp() -> None:
-    """Look at the installed release, without importing it.
+    """Look at the installed release, before anything uses a name of it that is not public.
 
     Raises:
         UnsupportedLibrary: it is outside the tested range.
     """
+    import aiohttp
+
     lowest, bound = AIOHTTP
-    wanted = f"aiohttp>={lowest},<{bound}"
-    try:
-        found = importlib.metadata.version("aiohttp")
-    except importlib.metadata.PackageNotFoundError:
-        raise UnsupportedLibrary(f"aiohttp is not installed; run: pip install '{wanted}'") from None
-    if not is_within(found, lowest, bound):
+    if not is_within(aiohttp.__version__, lowest, bound):
+        wanted = f"aiohttp>={lowest},<{bound}"
         raise UnsupportedLibrary(
-            f"aiohttp {found} is installed, but this release works only with {wanted}; run: pip install '{wanted}'"
+            f"aiohttp {aiohttp.__version__} is installed, but this release works only with {wanted};"
+            f" run: pip install '{wanted}'"
         )
 
 
