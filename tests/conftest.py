@@ -29,9 +29,10 @@ LONGEST_NAME: Final = 100
 _ROOM: Final = pytest.StashKey[int]()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return how many tests run at once: half of a test's time is waiting for another process or for a clock."""
-    return 2 * (os.cpu_count() or 1)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return how many tests run at once: half of an everyday test's time is waiting for another process or a clock."""
+    cores = os.cpu_count() or 1
+    return 2 * cores if "not slow" in config.getoption("markexpr") else cores + 1
 
 
 @pytest.hookimpl(tryfirst=True)

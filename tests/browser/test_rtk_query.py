@@ -13,6 +13,8 @@ import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -162,11 +164,14 @@ async def tab(browser: Browser, url: str, proxy: str) -> AsyncIterator[Tab]:
 
 
 def expiries(daemon: RunningDaemon) -> int:
-    """Return how many tokens expired, as the log says: each refresh was for one, at least a lifetime after the last."""
+    """Return how many tokens expired, as the log says: each refresh was for one, about a lifetime after the last.
+
+    On a busy machine a token may expire on its way to the API, which then rejects it.
+    """
     started = daemon.events("refresh.started")
-    assert {line["cause"] for line in started} <= {"expired"}
-    times = [line["timestamp"] for line in started]
-    assert times == sorted(times)
+    assert {line["cause"] for line in started} <= {"expired", "rejected"}
+    times = [datetime.fromisoformat(line["timestamp"]) for line in started]
+    assert all((later - earlier).total_seconds() > 0.8 * LIFETIME for earlier, later in pairwise(times))
     return len(started)
 
 
