@@ -75,15 +75,8 @@ def affordable(config: Config, allowed: int) -> Config:
 
 def lowered_limits(config: Config, lowered: Config) -> dict[str, int]:
     """Return the limits on connections that :func:`affordable` lowered, by name."""
-    before = config.limits
-    return {
-        name: value
-        for name, value in (
-            ("connections", lowered.limits.connections),
-            ("upstream_connections", lowered.limits.upstream_connections),
-        )
-        if value < getattr(before, name)
-    }
+    numbers = {name: getattr(lowered.limits, name) for name in ("connections", "upstream_connections")}
+    return {name: number for name, number in numbers.items() if number < getattr(config.limits, name)}
 
 
 def plan(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext) -> Plan:

@@ -99,8 +99,9 @@ class Daemon:
         self._front = FrontServer(self._forwarder.handle, plan.limits)
         self._control = ControlPlane(self.credentials, planning.control_guard(config), self._overview)
         try:
-            self._door = await self._bound(config.listen, "listen")
-            self._control_door = await self._control_bound(config)
+            self._door = await bind(config.listen)
+            if config.control.listen is not None:
+                self._control_door = await bind(config.control.listen, key="control.listen")
             await self.credentials.start()
             await self.credentials.watch(config)
             self._control_protocols = await self._control.protocols()
@@ -119,22 +120,6 @@ class Daemon:
             if session.state in (State.EMPTY, State.SIGNED_OUT):
                 mend = ways_in(self.config, name, config_file, self.url)
                 log.warning("session.missing", credential=name, mend=mend)
-
-    async def _control_bound(self, config: Config) -> Door | None:
-        """Take the control plane's address; None where it has none. Raises StartError."""
-        address = config.control.listen
-        return None if address is None else await self._bound(address, "control.listen")
-
-    async def _bound(self, address: Listen, key: str) -> Door:
-        """Take an address. Raises StartError."""
-        try:
-            return await bind(address, key=key)
-        except StartError as error:
-            if any(door is not None and door.overlaps(address) for door in (self._door, self._control_door)):
-                raise StartError(
-                    f"cannot listen on {address} (`{key}`): this daemon has that address already; restart it"
-                ) from error
-            raise
 
     def _overview(self) -> Overview:
         """Return what the control plane looks at."""
@@ -177,12 +162,13 @@ class Daemon:
         config = config.model_copy(update={name: getattr(old, name) for name in restart})
         async with contextlib.AsyncExitStack() as undo:
             door, control = self._door, self._control_door
-            if config.control.listen != old.control.listen:
-                control = await self._control_bound(config)
-                if control is not None:
-                    undo.push_async_callback(control.close)
+            if config.control.listen is None:
+                control = None
+            elif config.control.listen != old.control.listen:
+                control = await self._bind_anew(config.control.listen, "control.listen")
+                undo.push_async_callback(control.close)
             if config.listen != old.listen:
-                door = await self._bound(config.listen, "listen")
+                door = await self._bind_anew(config.listen, "listen")
                 undo.push_async_callback(door.close)
             change = await self.credentials.prepare(config, tls)
             undo.pop_all()
@@ -205,16 +191,29 @@ class Daemon:
         changed = [name for name in type(config).model_fields if getattr(old, name) != getattr(config, name)]
         log.info("config.reloaded", changed=changed, new_refresh_token=resumed, needs_restart=restart)
 
+    async def _bind_anew(self, address: Listen, key: str) -> Door:
+        """Take another address, beside those that are in use. Raises StartError."""
+        try:
+            return await bind(address, key=key)
+        except StartError as error:
+            if any(door is not None and door.overlaps(address) for door in (self._door, self._control_door)):
+                raise StartError(
+                    f"cannot listen on {address} (`{key}`): this daemon has that address already; restart it"
+                ) from error
+            raise
+
     async def _move(self, door: Door | None, control: Door | None) -> None:
-        """Listen there from now on; connections that there are stay."""
-        before, self._door = self._door, door
-        if door is not None and door is not before:
-            await door.open(self._front)
-        control_before, self._control_door = self._control_door, control
-        if control is not None and control is not control_before:
-            await control.open(self._control_protocols)
-        left = [one for one in (before, control_before) if one not in (None, self._door, self._control_door)]
-        await asyncio.gather(*(one.close() for one in left if one is not None))
+        """Listen there from now on; connections that there are stay. Nothing is left open where it is cancelled."""
+        before = (self._door, self._control_door)
+        self._door, self._control_door = door, control
+        try:
+            if door is not None and door not in before:
+                await door.open(self._front)
+            if control is not None and control not in before:
+                await control.open(self._control_protocols)
+        finally:
+            left = [one for one in before if one is not None and one not in (door, control)]
+            await asyncio.gather(*(one.close() for one in left))
 
     async def stop(self) -> None:
         """Accept nobody new, let requests under way finish, and end everything.

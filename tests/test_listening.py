@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import stat
@@ -128,6 +129,18 @@ async def test_one_file_is_one_address_however_its_path_is_written(tmp_path: Pat
     assert not door.overlaps(Listen("unix", path=str(tmp_path / "other.sock")))
     assert not door.overlaps(Listen("tcp", "localhost", 8080))
     await door.close()
+
+
+async def test_a_socket_that_cannot_be_made_private_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with pytest.raises(StartError, match="operation not permitted"):
+        await bind(Listen("unix", path=str(tmp_path / "proxy.sock")))
+    assert not list(tmp_path.iterdir())
 
 
 async def test_who_connects_before_the_door_is_open_waits_for_it() -> None:

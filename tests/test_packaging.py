@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +57,31 @@ def test_make_alone_says_what_there_is() -> None:
     done = subprocess.run(["make", "-C", str(ROOT)], check=True, capture_output=True, text=True)
     for target in ("demo", "test", "lint", "bench"):
         assert re.search(rf"^make {target} +\w", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("python", "anew"),
+    [(sys.executable, False), ("/nonexistent/python", True), (None, True)],
+    ids=["there", "gone", "none"],
+)
+def test_an_environment_is_made_and_filled_anew_where_its_interpreter_is_gone(
+    tmp_path: Path, python: str | None, anew: bool
+) -> None:
+    """As after an update of the system's Python: the link leads nowhere, and what make noted is there still."""
+    environment = tmp_path / "venv"
+    (environment / "bin").mkdir(parents=True)
+    if python is not None:
+        (environment / "bin" / "python").symlink_to(python)
+    newest = max((ROOT / name).stat().st_mtime for name in ("pyproject.toml", "requirements/dev.txt"))
+    for age, name in enumerate((".made", ".test-locked")):
+        (environment / name).touch()
+        os.utime(environment / name, (newest + 1 + age, newest + 1 + age))
+    command = ["make", "-C", str(ROOT), "--dry-run", f"VENV={environment}", "test"]
+    env = {"PATH": os.environ["PATH"]}
+    steps = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
+    assert ("-m venv --clear" in steps) is anew
+    assert ("--require-hashes" in steps) is anew
+    assert "-m pytest" in steps
 
 
 def test_the_changelog_and_the_version_agree() -> None:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from reauth_proxy.config.address import Listen
+from reauth_proxy.listening import bind
 from tests.fakes.authorization import FakeAuthorizationServer, authorization_server
 from tests.fakes.client import connect, fetch
 from tests.fakes.daemon import DaemonProcess, config, daemon_process, running_daemon
@@ -175,6 +177,45 @@ async def test_an_address_that_is_our_own_in_other_words_needs_a_restart(
             f"cannot listen on localhost:{port} (`listen`): this daemon has that address already; restart it"
         ]
         assert (await fetch(daemon.url)).status == 200
+
+
+async def test_a_new_credential_whose_store_cannot_be_used_changes_nothing(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    async with daemon_process(tmp_path, authorization, upstream) as daemon:
+        endpoint = daemon.settings["credential"]["token_endpoint"]
+        daemon.store_path.with_name("session-new.json").mkdir(parents=True)
+        daemon.write_config(
+            credential=None,
+            credentials={"default": daemon.settings["credential"], "new": {"token_endpoint": endpoint}},
+        )
+        daemon.signal(signal.SIGHUP)
+        assert "session-new.json: not a regular file" in str((await daemon.logged("config.rejected"))["problems"])
+        assert (await fetch(daemon.url)).status == 200
+
+
+async def test_a_reload_that_is_cancelled_while_it_moves_leaves_no_old_door_open(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    """SIGTERM may come at any moment of it."""
+    control = {"listen": "127.0.0.1:0"}
+    async with running_daemon(authorization, upstream, control=control) as daemon:
+        old = (daemon._door, daemon._control_door)
+        moved = await bind(Listen("tcp", "127.0.0.1", 0)), await bind(Listen("tcp", "127.0.0.1", 0))
+        held = asyncio.Event()
+
+        async def hang(_: object) -> None:
+            held.set()
+            await asyncio.Event().wait()
+
+        moved[0].open = hang  # type: ignore[method-assign]
+        moving = asyncio.create_task(daemon._move(*moved))
+        await held.wait()
+        moving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await moving
+        assert (daemon._door, daemon._control_door) == moved, "whoever stops the daemon closes these"
+        assert [door._sockets for door in old if door is not None] == [[], []]
 
 
 async def test_a_file_that_the_configuration_names_and_that_cannot_be_read_changes_nothing(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 
 import pytest
 
 from tests.fakes.client import fetch
-from tests.fakes.program import program
+from tests.fakes.program import Program, program
 
 pytestmark = pytest.mark.usefixtures("demo_ports")
 
@@ -41,6 +44,19 @@ async def test_what_it_prints_works_and_ctrl_c_ends_it_well(how: signal.Signals)
     for event in ("refresh.issued", "refresh.denied", "session.signed_out", "session.resumed", "server.drained"):
         assert event in demo.out
     assert "Traceback" not in demo.out
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limits can be read on Linux alone")
+async def test_it_allows_itself_as_many_open_files_as_the_system_does() -> None:
+    limited = 'ulimit -Sn 64 && exec "$0" -m reauth_proxy demo --port 0'
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", limited, sys.executable), stdout=PIPE, stderr=STDOUT, stdin=DEVNULL
+    )
+    demo = Program(process)
+    await demo.says("Ctrl-C ends it")
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    assert await demo.end() == 0
+    assert soft == hard > 64
 
 
 async def test_two_demos_at_once_get_out_of_each_other_s_way() -> None:
