@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -69,6 +69,7 @@ class Browser:
         self._loads: dict[str, asyncio.Future[None]] = {}
         #: What tabs have told of themselves since :meth:`Page.listen`, by their session.
         self.heard: dict[str, list[dict[str, Any]]] = {}
+        self._told = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
 
     async def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
@@ -86,6 +87,13 @@ class Browser:
         """Return what is done when the page of a session has loaded next."""
         self._loads[session] = asyncio.get_running_loop().create_future()
         return self._loads[session]
+
+    async def hears(self, session: str, true: Callable[[dict[str, Any]], bool]) -> None:
+        """Return once a tab has told of an event like this."""
+        async with asyncio.timeout(PATIENCE):
+            while not any(map(true, self.heard[session])):
+                self._told.clear()
+                await self._told.wait()
 
     async def end(self) -> None:
         """Ask it to end."""
@@ -112,6 +120,7 @@ class Browser:
             return
         if (session := message.get("sessionId")) in self.heard and "method" in message:
             self.heard[session].append(message)
+            self._told.set()
         if message.get("method") == "Page.loadEventFired":
             waiting = self._loads.pop(message["sessionId"], None)
             if waiting is not None and not waiting.done():
@@ -165,6 +174,24 @@ class Page:
             details = result["exceptionDetails"]
             raise ScriptFailed(details.get("exception", {}).get("description", details["text"]))
         return result["result"].get("value")
+
+    async def until(self, condition: str) -> Any:
+        """Return an expression's value once it is truthy; it is looked at after each change of the document."""
+        return await self.run(
+            f"""new Promise(resolve => {{
+                const look = () => {{
+                    const found = {condition};
+                    if (found) {{ observer.disconnect(); resolve(found); }}
+                }};
+                const observer = new MutationObserver(look);
+                observer.observe(document, {{subtree: true, childList: true, characterData: true, attributes: true}});
+                look();
+            }})"""
+        )
+
+    async def hears(self, true: Callable[[dict[str, Any]], bool]) -> None:
+        """Return once the tab has told of an event like this, since :meth:`listen`."""
+        await self._browser.hears(self.session, true)
 
     async def listen(self, *domains: str) -> list[dict[str, Any]]:
         """Return a list that grows with the events of domains of the protocol, such as Log or Network."""

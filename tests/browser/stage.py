@@ -150,9 +150,8 @@ class Stage:
 
     async def judged(self, path: str, number: int) -> list[dict[str, Any]]:
         """Return the proxy's access log lines for a path, once there are so many."""
-        while len(found := self._lines(path)) < number:
-            await asyncio.sleep(0.01)
-        return found
+        await self.daemon.log.until(lambda: len(self._lines(path)) >= number)
+        return self._lines(path)
 
     def _lines(self, path: str) -> list[dict[str, Any]]:
         lines = (json.loads(line) for line in self.daemon.log.getvalue().splitlines() if path in line)

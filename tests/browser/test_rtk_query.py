@@ -135,10 +135,7 @@ class Tab:
 
     async def logged_out(self) -> str:
         """Return how often it was logged out, once it shows the login."""
-        async with asyncio.timeout(PATIENCE):
-            while (shown := await self.page.run("document.querySelector('#login')?.dataset.logouts")) is None:
-                await asyncio.sleep(0.02)
-        return str(shown)
+        return str(await self.page.until("document.querySelector('#login')?.dataset.logouts"))
 
     async def seen(self) -> str:
         """Return everything that it has received: lines, fields, contents, and what it keeps."""
@@ -212,10 +209,8 @@ async def test_two_tabs_never_notice_an_expiry_and_log_out_together(browser: Bro
             assert not leaks(await each.seen())
 
         await daemon.session.offer(Secret(authorization.login()))
-        async with asyncio.timeout(PATIENCE):
-            for each in (one, two):
-                while not await each.page.run("document.querySelectorAll('li code').length"):
-                    await asyncio.sleep(0.05)
+        for each in (one, two):
+            await each.page.until("document.querySelectorAll('li code').length")
         await authorization.arrived(calls + 1)
         assert authorization.count == calls + 1, "both tabs are back, with one refresh"
 

@@ -14,7 +14,6 @@ import pytest
 
 from reauth_proxy.session.tokens import Secret
 from tests.browser.chromium import Browser, Page
-from tests.fakes.arrivals import PATIENCE
 from tests.fakes.authorization import FakeAuthorizationServer, authorization_server
 from tests.fakes.client import fetch
 from tests.fakes.daemon import RunningDaemon, running_daemon
@@ -72,19 +71,12 @@ async def test_the_browser_would_tell_of_a_violation_and_an_error(browser: Brows
         with pytest.raises(AssertionError, match="assert not"):  # noqa: PT012 - it is raised at the end
             async with opened(browser) as (page, *_):
                 await page.run(f"({wrong}, 1)")
-                await asyncio.sleep(0.3)
-
-
-async def shown(page: Page, selector: str) -> str:
-    return str(await page.run(f"document.querySelector({selector!r})?.textContent ?? ''"))
+                await page.hears(lambda message: complaint(message) is not None)
 
 
 async def shows(page: Page, selector: str, text: str) -> None:
     """Return once an element says this."""
-    async with asyncio.timeout(PATIENCE):
-        while text not in (said := await shown(page, selector)):
-            assert said is not None
-            await asyncio.sleep(0.05)
+    await page.until(f"document.querySelector({selector!r})?.textContent.includes({text!r})")
 
 
 async def push(page: Page, selector: str) -> None:
@@ -113,9 +105,7 @@ async def test_it_follows_a_refresh_a_storm_a_sign_out_and_a_return(browser: Bro
         await shows(page, "#notable td.last", "sent again with a newer one")
         rows = await page.run("document.querySelectorAll('#notable tr').length")
         assert rows == 50
-        async with asyncio.timeout(PATIENCE):
-            while not await page.run("document.querySelectorAll('#traffic rect.replayed').length"):
-                await asyncio.sleep(0.05)
+        await page.until("document.querySelectorAll('#traffic rect.replayed').length")
 
         await push(page, "button.leave")
         assert await page.run("document.querySelector('#ask').open")
@@ -144,9 +134,7 @@ async def test_a_refusal_is_told_with_its_reason_and_what_went_wrong_stands_out(
         await fetch(daemon.url, "/a")
         await shows(page, ".reason", "refused the refresh token")
         await shows(page, "#notable td.last", "Log in again")
-        async with asyncio.timeout(PATIENCE):
-            while not await page.run("document.querySelectorAll('#refreshes rect.denied').length"):
-                await asyncio.sleep(0.05)
+        await page.until("document.querySelectorAll('#refreshes rect.denied').length")
         await push(page, "details summary")
         await shows(page, "#attempts", "invalid_grant")
 

@@ -313,10 +313,8 @@ async def test_a_login_wins_over_the_configured_refresh_token_also_after_a_resta
             async with program("login", "-c", str(daemon.config_path), "--no-browser", XDG_STATE_HOME="") as login:
                 await browse(await address(login))
                 assert await login.ended() == 0
-            async with asyncio.timeout(10):
-                while (await fetch(daemon.url)).status != 200:
-                    await asyncio.sleep(0.05)
             await daemon.logged("session.resumed")
+            assert (await fetch(daemon.url)).status == 200
             await daemon.stop()
             calls = server.paths().count("/token")
             await daemon.start()

@@ -142,9 +142,8 @@ async def test_a_client_that_asks_for_itself_stays_signed_out_until_a_login(
             assert (await fetch(daemon.url)).value("Reauth-Signal") == SIGNED_OUT
             assert server.issued == 1
             assert (await run("login", "--config", str(daemon.config_path)))[0] == 0
-            async with asyncio.timeout(10):
-                while (await fetch(daemon.url)).status != 200:
-                    await asyncio.sleep(0.05)
+            await daemon.logged("session.resumed")
+            assert (await fetch(daemon.url)).status == 200
             assert server.issued == 2
 
 

@@ -19,7 +19,7 @@ import yaml
 from reauth_proxy.control import plane
 from reauth_proxy.listening import StartError
 from reauth_proxy.session.tokens import Secret
-from tests.fakes.arrivals import PATIENCE
+from tests.fakes.arrivals import PATIENCE, until
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer, Reply, oauth_error
 from tests.fakes.client import Answer, RawClient, connect, fetch
 from tests.fakes.daemon import DaemonProcess, RunningDaemon, daemon_process, running_daemon
@@ -132,9 +132,8 @@ async def test_a_store_that_fails_is_not_ready_and_the_session_is_served_all_the
         assert "the store fails" in (await problems(daemon))["default"]
         assert (await fetch(daemon.url, "/b")).status == 200
         (tmp_path / "state").unlink()
-        async with asyncio.timeout(PATIENCE):
-            while await problems(daemon):
-                await asyncio.sleep(0.01)
+        await daemon.log.until(lambda: not daemon.session.store_failed)
+        assert not await problems(daemon)
 
 
 async def test_a_daemon_that_drains_is_alive_and_not_ready(
@@ -455,9 +454,7 @@ async def test_so_many_may_watch_and_one_more_is_told_so(
         await client.request("/events")
         await client.head()
         assert (await told(daemon, "/events", 503))["code"] == "too_many_connections"
-    async with asyncio.timeout(PATIENCE):
-        while daemon._control._watchers:
-            await asyncio.sleep(0.01)
+    await until(lambda: not daemon._control._watchers)
 
 
 async def test_whoever_watches_does_not_hold_the_end_up(

@@ -169,9 +169,7 @@ async def test_a_full_and_a_read_only_disk_are_served_from_memory_loudly_until_t
         await asyncio.to_thread(remount, small_disk, "ro")
         authorization.revoke_access()
         assert (await fetch(daemon.url)).status == 200
-        async with asyncio.timeout(PATIENCE):
-            while not any("read-only" in line["error"] for line in events(daemon.log, "store.failed")):
-                await asyncio.sleep(0.05)
+        await daemon.logged("store.failed", has="read-only")
         await asyncio.to_thread(remount, small_disk, "rw")
         await daemon.logged("store.mended", 2)
         await daemon.kill()

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -74,10 +74,32 @@ def config(authorization: FakeAuthorizationServer, upstream: FakeUpstream, /, **
     return parse(yaml.safe_dump(settings(authorization, upstream, **overrides)), "test.yaml", {}, Path())
 
 
+class Log(io.StringIO):
+    """A log in memory that can be waited for; threads write to it, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._more = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+            self._loop.call_soon_threadsafe(self._more.set)
+        return written
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Return once something is true of what was written."""
+        async with asyncio.timeout(PATIENCE):
+            while not true():
+                self._more.clear()
+                await self._more.wait()
+
+
 class RunningDaemon(Daemon):
     """A daemon in this process, with its log."""
 
-    log: io.StringIO
+    log: Log
 
     def pass_time(self, seconds: float) -> None:
         """Let the session's clocks jump ahead; its timers stay where they are."""
@@ -107,7 +129,7 @@ async def running_daemon(
     """Run a daemon in this process; at the end nothing in its log or its repr is secret, and nobody is parked."""
     built = config(authorization, upstream, **overrides)
     daemon = RunningDaemon(built)
-    daemon.log = io.StringIO()
+    daemon.log = Log()
     logs.configure(built.log.level, built.log.format, daemon.log)
     try:
         await daemon.start()
@@ -201,11 +223,15 @@ class DaemonProcess:
         self._ended = False
         self._copying = asyncio.create_task(self._copy())
 
-    async def logged(self, event: str, number: int = 1) -> dict[str, Any]:
-        """Return the n-th line with this event, once it is there."""
+    async def logged(self, event: str, number: int = 1, *, has: str = "") -> dict[str, Any]:
+        """Return the n-th line with this event, and with a text in it, once it is there."""
+
+        def lines() -> list[dict[str, Any]]:
+            return [line for line in events(self.log, event) if has in str(line)]
+
         async with asyncio.timeout(PATIENCE), self._lines:
-            await self._lines.wait_for(lambda: len(events(self.log, event)) >= number or self._ended)
-        found = events(self.log, event)
+            await self._lines.wait_for(lambda: len(lines()) >= number or self._ended)
+        found = lines()
         assert len(found) >= number, f"it ended without {event}:\n{self.log}"
         return found[number - 1]
 
