@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from reauth_proxy.config.environment import FileSecret
+from reauth_proxy.session.ending import end
 from reauth_proxy.session.tokens import Secret
 
 log = structlog.get_logger(__name__)
@@ -50,8 +51,7 @@ class MountedSecret:
     async def close(self) -> None:
         """Look no more."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await end([self._task])
 
     async def _look(self) -> None:
         # What was read with the configuration counts as never looked at: it may have changed in between.

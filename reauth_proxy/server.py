@@ -27,6 +27,7 @@ from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.frontend.endpoints import Endpoints
 from reauth_proxy.listening import Door, StartError, bind
 from reauth_proxy.process import file_limit, make_room_for_files, raise_file_limit, spare_the_collector
+from reauth_proxy.session.ending import end
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import State
 from reauth_proxy.telemetry import logs
@@ -287,9 +288,7 @@ async def _serve(daemon: Daemon, config_file: Path) -> None:
             hangup.clear()
             reloading = asyncio.create_task(_reload(daemon, config_file), name="reload")
             await asyncio.wait([ending, reloading], return_when=asyncio.FIRST_COMPLETED)
-            if not reloading.done():  # a file that cannot be read now must not keep us from ending
-                reloading.cancel()
-                await asyncio.wait([reloading])
+            await end([reloading])  # a file that cannot be read now must not keep us from ending
     await daemon.stop()
 
 

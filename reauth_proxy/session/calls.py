@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from reauth_proxy.session.ending import end
 from reauth_proxy.session.protocols import TokenEndpoint
 from reauth_proxy.session.tokens import Secret, TokenReply, Unavailable
 
@@ -63,9 +64,7 @@ class Calls:
 
     async def close(self) -> None:
         """Cancel every call and wait until it has ended."""
-        self.hang_up()
-        if self._running:
-            await asyncio.wait(self._running.values())
+        await end(self._running.values())
 
     async def _call(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
         try:

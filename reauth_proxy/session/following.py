@@ -11,6 +11,7 @@ import structlog
 from reauth_proxy.errors import StoreError
 from reauth_proxy.session.book import Book
 from reauth_proxy.session.calls import where
+from reauth_proxy.session.ending import end
 from reauth_proxy.session.flight import Flight
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.state import SignedOut
@@ -54,8 +55,7 @@ class Following:
     async def close(self) -> None:
         """Listen no more."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await end({self._task})
 
     async def glance(self) -> None:
         """While there is no session: see whether somebody put one into the store."""

@@ -13,6 +13,7 @@ import structlog
 
 from reauth_proxy.errors import StoreAway, StoreBusy, StoreCorrupt, StoreError, StoreSuperseded
 from reauth_proxy.session.calls import where
+from reauth_proxy.session.ending import end
 from reauth_proxy.session.protocols import Store
 from reauth_proxy.session.schedule import backoff
 from reauth_proxy.session.tokens import Instant, Secret, StoredSession
@@ -218,8 +219,7 @@ class Ledger:
         if self._saver is not None:
             saver = self._saver
             await asyncio.wait({saver}, timeout=0.0 if self._wanted is None else 1.0)
-            saver.cancel()
-            await asyncio.wait({saver})
+            await end({saver})
         if self._wanted is not None:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_LAST_ATTEMPT), self.lock():

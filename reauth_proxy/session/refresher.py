@@ -11,6 +11,7 @@ import structlog
 from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, TooManyParked
 from reauth_proxy.session.book import Book
 from reauth_proxy.session.calls import LISTEN_FOR, Calls
+from reauth_proxy.session.ending import end
 from reauth_proxy.session.flight import Cause, Flight
 from reauth_proxy.session.following import Following
 from reauth_proxy.session.ledger import Ledger
@@ -226,11 +227,8 @@ class Session(View):
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=grace)
         finally:
-            for task in self._tasks:
-                task.cancel()
             self._calls.hang_up()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+            await end(self._tasks)
         await self._calls.close()
         await self._ledger.close()
 

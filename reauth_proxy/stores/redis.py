@@ -26,6 +26,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from reauth_proxy.errors import ConfigError, StoreAway, StoreBusy, StoreError, StoreSuperseded
+from reauth_proxy.session.ending import end
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.codec import Codec
 from reauth_proxy.stores.redis_scripts import ACQUIRE, RELEASE, RENEW, SAVE
@@ -202,8 +203,9 @@ class RedisStore:
             yield
         finally:
             self._held = None
-            renewing.cancel()
-            await asyncio.wait({renewing, self._let_go(lease.holder)})
+            releasing = self._let_go(lease.holder)
+            await end([renewing])
+            await asyncio.wait([releasing])
 
     async def _acquire(self) -> _Lease:
         holder = secrets.token_hex(16)

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -152,6 +153,7 @@ def main() -> None:
 
     from reauth_proxy import cli
     from reauth_proxy.process import spare_certificates
+    from reauth_proxy.telemetry import access
 
     with spare_certificates():
         for module in MODULES:
@@ -187,6 +189,7 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    access._PREFIX = secrets.token_hex(4)  # what the module drew as it was imported is another one in each process
     sys.argv = ["reauth-proxy", *request["arguments"]]
     cli.main()
 

@@ -13,6 +13,8 @@ import pytest
 import pytest_asyncio
 
 from reauth_proxy.errors import ConfigError, StoreAway, StoreBusy, StoreCorrupt, StoreError, StoreSuperseded
+from reauth_proxy.session import ending
+from reauth_proxy.session.ending import end
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.codec import Codec
 from reauth_proxy.stores.redis import RedisStore, RedisTls
@@ -83,6 +85,30 @@ async def test_every_save_is_heard_of_at_once_and_a_release_is_no_news(server: R
         heard.cancel()
         await asyncio.wait({heard})
         await changes.aclose()
+
+
+async def test_whoever_follows_is_ended_also_while_it_hears_the_news(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each round ends it a few turns of the event loop later; Python 3.11 loses some of these cancels."""
+    monkeypatch.setattr(ending, "AGAIN", 0.01)
+    async with a_store(server) as store:
+        for turns in range(60):
+            heard = asyncio.Event()
+
+            async def follow(heard: asyncio.Event = heard) -> None:
+                async for _ in store.changes():
+                    heard.set()
+                    await store.load()
+
+            following = asyncio.create_task(follow())
+            await heard.wait()
+            saving = asyncio.create_task(store.save(NEW))
+            for _ in range(turns // 2):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await end([following])
+            await saving
 
 
 async def test_the_lock_passes_on_as_soon_as_it_is_free(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
