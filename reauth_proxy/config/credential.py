@@ -136,6 +136,9 @@ class ResponsePointers(Section):
     expires_at: JsonPointer | None = Field(
         None, description="Where the access token's expiry is, in epoch seconds or as of RFC 3339."
     )
+    refresh_expires_in: JsonPointer | None = Field(
+        None, description="Where the refresh token's lifetime in seconds is, if it says one."
+    )
 
     @field_validator("expires_at")
     @classmethod

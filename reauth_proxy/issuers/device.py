@@ -15,6 +15,7 @@ from reauth_proxy.errors import LoginError
 from reauth_proxy.issuers import lifetimes, reply
 from reauth_proxy.issuers.client import revealed
 from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
+from reauth_proxy.issuers.remarks import told
 from reauth_proxy.issuers.reply import Answer
 from reauth_proxy.session.tokens import Denied, Issued, Secret, TokenReply, Unavailable
 
@@ -68,13 +69,15 @@ async def start(endpoint: OAuth2Endpoint, url: str) -> DeviceCode | Unavailable:
     if answer.status != 200 or not isinstance(found, dict):
         error = reply.error_code(answer)
         what = f"{answer.status} {error}" if error else f"{answer.status}"
-        return Unavailable(f"the device authorization endpoint answered {what}", misconfigured=answer.status < 500)
+        return Unavailable(
+            f"the device authorization endpoint answered {what}", misconfigured=answer.status < 500 and not answer.cut
+        )
     code, user_code = found.get("device_code"), found.get("user_code")
     uri, complete = found.get("verification_uri"), found.get("verification_uri_complete")
     if not isinstance(code, str) or not code or not _shows(user_code) or not _leads_somewhere(uri):
         return Unavailable("the device authorization endpoint sent no code or no address", misconfigured=True)
     lifetime = lifetimes.expires_in(found.get("expires_in"))
-    interval = lifetimes.expires_in(found.get("interval"))
+    interval = lifetimes.number(found.get("interval"))
     return DeviceCode(
         Secret(code),
         str(user_code),
@@ -125,7 +128,7 @@ def _said(answer: Answer) -> str | TokenReply:
     error = reply.error_code(answer)
     if error in ("authorization_pending", "slow_down", "access_denied", "expired_token"):
         return error
-    return reply.from_oauth2(answer, time.time())
+    return told(reply.from_oauth2(answer, time.time()))
 
 
 async def _bounded(call: Awaitable[Answer | Unavailable]) -> Answer | Unavailable:

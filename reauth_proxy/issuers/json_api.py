@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reauth_proxy.issuers import pointer, reply
+from reauth_proxy.issuers.judged import is_lost
+from reauth_proxy.issuers.remarks import told
 from reauth_proxy.issuers.transport import Transport
-from reauth_proxy.session.tokens import Secret, TokenReply, Unavailable
+from reauth_proxy.session.tokens import Denied, Secret, TokenReply, Unavailable
 
 DENIED_STATUSES: Final = (400, 401, 403)
 _PLACEHOLDER: Final = re.compile(r"\{(refresh_token|access_token)\}")
@@ -28,7 +30,8 @@ class JsonSettings:
         headers, body: ``{refresh_token}`` and ``{access_token}`` are replaced in header values and in every string of
             the body; without an access token yet, the latter by nothing.
         body: any JSON value; None sends no content.
-        access_token, refresh_token, expires_in, expires_at: JSON Pointers (RFC 6901) into the answer.
+        access_token, refresh_token, expires_in, expires_at, refresh_expires_in: JSON Pointers (RFC 6901) into the
+            answer.
         denied_statuses: what the API answers when the refresh token is no good.
     """
 
@@ -40,6 +43,7 @@ class JsonSettings:
     refresh_token: str | None = None
     expires_in: str | None = None
     expires_at: str | None = None
+    refresh_expires_in: str | None = None
     denied_statuses: Collection[int] = DENIED_STATUSES
 
 
@@ -68,10 +72,13 @@ class JsonEndpoint:
             _optional(settings.refresh_token),
             _optional(settings.expires_in),
             _optional(settings.expires_at),
+            () if settings.refresh_expires_in is None else (pointer.parse(settings.refresh_expires_in),),
         )
 
     async def refresh(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
         """Exchange the refresh token in the way that the templates say."""
+        if is_lost(refresh_token):
+            return Denied("no_refresh_token")
         values = {
             "refresh_token": refresh_token.reveal(),
             "access_token": access_token.reveal() if access_token is not None else "",
@@ -88,7 +95,9 @@ class JsonEndpoint:
         answer = await self._transport.send(self._settings.method, self._settings.url, headers, content)
         if isinstance(answer, Unavailable):
             return answer
-        return reply.from_json_api(answer, self._pointers, self._denied, time.time())
+        judged = reply.from_json_api(answer, self._pointers, self._denied, time.time())
+        told(judged)
+        return judged.with_stand_in()
 
     async def close(self) -> None:
         """Release the connections."""

@@ -21,14 +21,15 @@ def lifetime(token: str, now: float) -> float | None:
     """Return the seconds that an access token has to live, None where it is opaque, malformed or does not say.
 
     Where the token says when it was issued (``iat``), the lifetime is counted from there, so that a wrong clock on
-    this machine does no harm. Never raises.
+    this machine does no harm. One that has expired by our clock is unknown: a token that is issued is not expired.
+    Never raises.
 
     Args:
         now: wall clock, epoch seconds.
     """
     claims = _claims(token)
     expiry, issued = _number(claims.get("exp")), _number(claims.get("iat"))
-    if expiry is None:
+    if expiry is None or expiry <= now:
         return None
     seconds = expiry - (now if issued is None else issued)
     return seconds if 0 < seconds <= LONGEST_LIFETIME else None

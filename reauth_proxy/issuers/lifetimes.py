@@ -36,23 +36,25 @@ def number(value: object) -> float | None:
 
 
 def expires_in(value: object) -> float | None:
-    """Return a lifetime in seconds (RFC 6749 section 5.1): not below 0, at most ten years."""
+    """Return a lifetime in seconds (RFC 6749 section 5.1): above 0, at most ten years.
+
+    0 or less is unknown: a token that is issued is not expired, and nobody wants one that is.
+    """
     seconds = number(value)
-    return None if seconds is None else min(max(seconds, 0.0), LONGEST)
+    return None if seconds is None or seconds <= 0 else min(seconds, LONGEST)
 
 
 def expires_at(value: object, now: float) -> float | None:
     """Return the lifetime in seconds of what expires at `value`: epoch seconds or milliseconds, or RFC 3339.
 
-    A date and time without an offset is unknown, because it may mean any time zone.
+    A date and time without an offset is unknown, because it may mean any time zone; so is one that has passed.
     """
     moment = number(value)
     if moment is None:
         moment = _rfc3339(value) if isinstance(value, str) else None
     elif moment >= _MILLISECONDS_FROM:
         moment /= 1000
-    # A moment at or before the epoch is a field that nobody filled.
-    return None if moment is None or moment <= 0 else expires_in(moment - now)
+    return None if moment is None else expires_in(moment - now)
 
 
 def _rfc3339(text: str) -> float | None:

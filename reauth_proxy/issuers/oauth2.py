@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reauth_proxy.issuers import reply
 from reauth_proxy.issuers.client import Client, OAuth2Settings, revealed
+from reauth_proxy.issuers.judged import Judged, is_lost
+from reauth_proxy.issuers.remarks import told
 from reauth_proxy.issuers.reply import Answer
 from reauth_proxy.session.tokens import STAND_IN, Denied, Secret, TokenReply, Unavailable
 
@@ -42,10 +44,11 @@ class OAuth2Endpoint:
         scope = {"scope": settings.scope} if settings.scope else {}
         if settings.grant == "client_credentials":
             return await self.redeem({"grant_type": "client_credentials", **scope}, own=True)
-        if refresh_token == STAND_IN:
-            return Denied("no_refresh_token")  # it stood in for one under another grant
+        if refresh_token == STAND_IN or is_lost(refresh_token):
+            return Denied("no_refresh_token")  # it stood in for one: under another grant, or for one that was lost
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal(), **scope}
-        return await self.redeem(form)
+        judged = await self._judged(form, reply.from_oauth2)
+        return judged if isinstance(judged, Unavailable) else judged.with_stand_in()
 
     async def ask(self, form: Mapping[str, str]) -> Answer | Unavailable:
         """Make a token request; return the answer as it comes."""
@@ -60,13 +63,18 @@ class OAuth2Endpoint:
         Args:
             own: the client asks for itself, so that a refusal is no word on a session.
         """
+        judged = await self._judged(form, reply.from_client_credentials if own else reply.from_oauth2)
+        return judged if isinstance(judged, Unavailable) else judged.reply
+
+    async def _judged(self, form: Mapping[str, str], judge: Callable[[Answer, float], Judged]) -> Judged | Unavailable:
         answer = await self.ask(form)
         if isinstance(answer, Unavailable):
             return answer
-        result = (reply.from_client_credentials if own else reply.from_oauth2)(answer, time.time())
-        if isinstance(result, Unavailable) and result.misconfigured:
+        judged = judge(answer, time.time())
+        verdict = told(judged)
+        if isinstance(verdict, Unavailable) and verdict.misconfigured:
             self.client.doubt()
-        return result
+        return judged
 
     async def close(self) -> None:
         """Release the connections."""

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from urllib.parse import parse_qsl
 
 from reauth_proxy.issuers import reply
+from reauth_proxy.issuers.judged import is_lost
 from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
 from reauth_proxy.session.protocols import TokenEndpoint
 from reauth_proxy.session.tokens import STAND_IN, Secret, Unavailable
@@ -47,7 +48,9 @@ async def revoke(
         return UNSUPPORTED
     try:
         async with asyncio.timeout(timeout):
-            return await _revoke(endpoint, None if refresh_token == STAND_IN else refresh_token, access_token)
+            if refresh_token is not None and (refresh_token == STAND_IN or is_lost(refresh_token)):
+                refresh_token = None
+            return await _revoke(endpoint, refresh_token, access_token)
     except TimeoutError:
         return Revocation("failed", f"no answer within {timeout:g} s")
 

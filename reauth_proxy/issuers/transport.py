@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import ssl
@@ -15,11 +16,10 @@ from yarl import URL
 
 from reauth_proxy import __version__
 from reauth_proxy.issuers.places import proxy_for
+from reauth_proxy.issuers.receiving import TOO_LONG, receive
 from reauth_proxy.issuers.reply import Answer
 from reauth_proxy.session.tokens import Unavailable
 
-#: Longer answers are not read, in bytes.
-LONGEST_ANSWER: Final = 1024 * 1024
 _LONGEST_FIELD: Final = 64 * 1024
 
 
@@ -32,20 +32,31 @@ class Transport:
 
     It has no cookies, no netrc, no proxies unless it is told to, no redirects, no connection that is used twice (one
     that the endpoint has closed meanwhile would look like a lost answer), no retries (the session decides about those)
-    and no time limit but the one for connecting.
+    and no time limit but the one for connecting. What a 2xx brings is handed on even if it breaks off: the token that
+    was sent is used up by then.
 
     Args:
         tls: the context to verify https with; True for the system's, False for no verification.
         connect_timeout: seconds for name resolution, connecting and the TLS handshake together.
         trust_env: go by the proxies that the environment names now.
+        moment: seconds that content which is complete by its own syntax waits for the end that its framing is due.
+        silence: seconds without a byte after which content that has begun is taken as it is, of a 2xx.
     """
 
     def __init__(
-        self, tls: ssl.SSLContext | bool = True, connect_timeout: float = 5.0, *, trust_env: bool = False
+        self,
+        tls: ssl.SSLContext | bool = True,
+        connect_timeout: float = 5.0,
+        *,
+        trust_env: bool = False,
+        moment: float = 0.25,
+        silence: float = 20.0,
     ) -> None:
         self._tls = tls
         self._connect_timeout = connect_timeout
         self._proxies = urllib.request.getproxies_environment() if trust_env else {}
+        self._moment = moment
+        self._silence = silence
         self._session: aiohttp.ClientSession | None = None
 
     async def send(
@@ -77,7 +88,7 @@ class Transport:
                 proxy=proxy,
                 proxy_headers=fields,
             ) as response:
-                return await _read(response, place)
+                return await self._read(response, place)
         except aiohttp.ConnectionTimeoutError:
             return Unavailable(f"cannot connect to {place}: no answer within {self._connect_timeout:g} s")
         except aiohttp.ClientConnectorCertificateError as error:
@@ -91,15 +102,28 @@ class Transport:
         except aiohttp.ClientHttpProxyError as error:
             return Unavailable(f"the environment's proxy refused to connect to {place}: it answered {error.status}")
         except aiohttp.ClientResponseError:
-            return Unavailable(f"{place} answered with something that is not HTTP")
+            # Whoever it was may have used the token up; and of what came, nothing can be had.
+            cause = f"{place} answered with something that is not HTTP, or with a mistake in it, as in Content-Length"
+            return Unavailable(cause, answered=True)
         except (_Broken, aiohttp.ClientError, OSError):
-            return Unavailable(f"the connection to {place} broke before its answer was complete", broken=True)
+            return _broke(place)
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+
+    async def _read(self, response: aiohttp.ClientResponse, place: str) -> Answer | Unavailable:
+        good = 200 <= response.status < 300
+        body, cut = await receive(response, self._moment, self._silence if good else math.inf)
+        if cut:
+            response.close()
+        if cut and not good:
+            return Unavailable(f"{place} sent an answer longer than 1 MiB") if cut == TOO_LONG else _broke(place)
+        fields = response.headers
+        media_type = fields.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Answer(response.status, body, media_type, fields.get("Retry-After"), fields.get("Date"), cut)
 
     def _connect(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -112,6 +136,8 @@ class Transport:
                 "Accept-Encoding": "identity",
             },
             trust_env=False,
+            # A coding is not always what an answer says it is.
+            auto_decompress=False,
             # Some identity providers set cookies by the dozen, and longer than aiohttp takes.
             max_line_size=_LONGEST_FIELD,
             max_field_size=_LONGEST_FIELD,
@@ -131,17 +157,8 @@ async def _no_retry(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandl
         raise _Broken from None
 
 
-async def _read(response: aiohttp.ClientResponse, place: str) -> Answer | Unavailable:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > LONGEST_ANSWER:
-            response.close()
-            return Unavailable(f"{place} sent an answer longer than 1 MiB")
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return Answer(
-        response.status, bytes(body), media_type, response.headers.get("Retry-After"), response.headers.get("Date")
-    )
+def _broke(place: str) -> Unavailable:
+    return Unavailable(f"the connection to {place} broke before its answer was complete", broken=True)
 
 
 def _place(url: str) -> str:

@@ -56,12 +56,17 @@ async def http_endpoint(tls: ssl.SSLContext | None = None) -> AsyncIterator[Http
 
 
 class RawEndpoint:
-    """Reads one whole request from each connection, then does what it is told with the writer."""
+    """Reads one whole request from each connection, then does what it is told with the writer.
 
-    def __init__(self, behave: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> None:
+    Args:
+        stay: keep the connection open until the other side closes it.
+    """
+
+    def __init__(self, behave: Callable[[asyncio.StreamWriter], Awaitable[None]], *, stay: bool = False) -> None:
         self.requests: list[bytes] = []
         self.port = 0
         self._behave = behave
+        self._stay = stay
 
     @property
     def url(self) -> str:
@@ -73,6 +78,8 @@ class RawEndpoint:
             length = next((int(x[15:]) for x in head.split(b"\r\n") if x.lower().startswith(b"content-length:")), 0)
             self.requests.append(head + await reader.readexactly(length))
             await self._behave(writer)
+            if self._stay:
+                await reader.read()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -80,8 +87,10 @@ class RawEndpoint:
 
 
 @asynccontextmanager
-async def raw_endpoint(behave: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[RawEndpoint]:
-    endpoint = RawEndpoint(behave)
+async def raw_endpoint(
+    behave: Callable[[asyncio.StreamWriter], Awaitable[None]], *, stay: bool = False
+) -> AsyncIterator[RawEndpoint]:
+    endpoint = RawEndpoint(behave, stay=stay)
     server = await asyncio.start_server(endpoint._accept, "127.0.0.1", 0)
     endpoint.port = server.sockets[0].getsockname()[1]
     try:

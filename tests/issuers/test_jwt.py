@@ -20,8 +20,11 @@ def token(payload: object) -> str:
 @pytest.mark.parametrize(
     ("claims", "seconds"),
     [
-        ({"iat": 1000, "exp": 1600}, 600.0),
-        ({"iat": 1000.5, "exp": 1600.5}, 600.0),
+        ({"iat": NOW - 500, "exp": NOW + 100}, 600.0),
+        ({"iat": NOW + 0.5, "exp": NOW + 600.5}, 600.0),
+        ({"iat": NOW + 1000, "exp": NOW + 1600}, 600.0),
+        ({"iat": 1000, "exp": 1600}, None),
+        ({"iat": 1000, "exp": NOW}, None),
         ({"exp": NOW + 60}, 60.0),
         ({"iat": "1000", "exp": NOW + 60}, 60.0),
         ({"exp": NOW - 60}, None),

@@ -9,9 +9,10 @@ from aiohttp import web
 
 from reauth_proxy.issuers.client import OAuth2Settings
 from reauth_proxy.issuers.json_api import JsonEndpoint, JsonSettings
+from reauth_proxy.issuers.judged import Judged
 from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
 from reauth_proxy.issuers.revocation import REVOKED, UNSUPPORTED, Revocation, revoke
-from reauth_proxy.session.tokens import STAND_IN, Secret
+from reauth_proxy.session.tokens import STAND_IN, Issued, Secret
 from tests.issuers.endpoints import ACCESS, REFRESH, HttpEndpoint, http_endpoint, raw_endpoint
 
 
@@ -41,6 +42,9 @@ async def test_what_stands_in_for_a_refresh_token_is_not_sent() -> None:
     async with http_endpoint() as endpoint:
         endpoint.answer = lambda _: web.Response()
         assert await revoked(endpoint, STAND_IN) == REVOKED
+        lost = Judged(Issued(Secret("a"), None, None), lost=True).with_stand_in()
+        assert isinstance(lost, Issued)
+        assert await revoked(endpoint, lost.refresh_token, None) == REVOKED
         assert len(endpoint.asked) == 1
         assert await revoked(endpoint, None, None) == REVOKED
         assert len(endpoint.asked) == 1

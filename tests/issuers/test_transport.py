@@ -13,12 +13,14 @@ import pytest
 from aiohttp import web
 
 from reauth_proxy import __version__
+from reauth_proxy.issuers.receiving import LONGEST_ANSWER
 from reauth_proxy.issuers.reply import Answer
-from reauth_proxy.issuers.transport import LONGEST_ANSWER, Transport, describe
+from reauth_proxy.issuers.transport import Transport, describe
 from reauth_proxy.session.tokens import Unavailable
 from tests.issuers.endpoints import certificate, http_endpoint, raw_endpoint, resets, sends
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+BAD = HEAD.replace(b"200 OK", b"400 Bad Request")
 
 
 async def call(url: str, method: str = "POST", tls: ssl.SSLContext | bool = True) -> Answer | Unavailable:
@@ -163,10 +165,10 @@ async def test_http_where_https_was_due_has_sent_nothing() -> None:
         resets,
         sends(b"HTTP/1.1 200 O"),
         sends(HEAD),
-        sends(HEAD + b"Content-Length: 100\r\n\r\n{"),
-        sends(HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"CAN\r\n'),
+        sends(BAD + b"Content-Length: 100\r\n\r\n{"),
+        sends(BAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"CAN\r\n'),
     ],
-    ids=["nothing", "reset", "half a line", "half a head", "half a body", "half a chunked body"],
+    ids=["nothing", "reset", "half a line", "half a head", "half an error", "half a chunked error"],
 )
 async def test_an_answer_that_breaks_off_is_broken_and_asked_for_once(method: str, behave: object) -> None:
     async with raw_endpoint(behave) as endpoint:  # type: ignore[arg-type]
@@ -175,22 +177,53 @@ async def test_an_answer_that_breaks_off_is_broken_and_asked_for_once(method: st
     assert len(endpoint.requests) == 1
 
 
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize(
+    ("behave", "body"),
+    [
+        (sends(HEAD + b"Content-Length: 100\r\n\r\n"), b""),
+        (sends(HEAD + b'Content-Length: 100\r\n\r\n{"CAN'), b'{"CAN'),
+        (sends(HEAD + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"CAN\r\n'), b'{"CAN'),
+    ],
+    ids=["no content", "half a body", "half a chunked body"],
+)
+async def test_what_came_of_a_2xx_that_breaks_off_is_handed_on(method: str, behave: object, body: bytes) -> None:
+    async with raw_endpoint(behave) as endpoint:  # type: ignore[arg-type]
+        answer = await call(endpoint.url, method)
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.body, answer.cut) == (200, body, "broke off")
+    assert len(endpoint.requests) == 1
+
+
+async def test_an_error_that_is_whole_by_its_syntax_is_no_broken_answer() -> None:
+    async with raw_endpoint(sends(BAD + b'Content-Length: 100\r\n\r\n{"error":"invalid_grant"}')) as endpoint:
+        answer = await call(endpoint.url)
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.cut) == (400, "")
+
+
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-async def test_12_mib_are_not_read(framing: str) -> None:
+@pytest.mark.parametrize("head", [HEAD, BAD], ids=["200", "400"])
+async def test_12_mib_are_not_read(framing: str, head: bytes) -> None:
     size = 12 * LONGEST_ANSWER
     chunk = b"x" * 65536
 
     async def flood(writer: asyncio.StreamWriter) -> None:
         field = {"length": b"Content-Length: %d\r\n" % size, "chunked": b"Transfer-Encoding: chunked\r\n"}
-        writer.write(HEAD + field.get(framing, b"Connection: close\r\n") + b"\r\n")
+        writer.write(head + field.get(framing, b"Connection: close\r\n") + b"\r\n")
         for _ in range(size // len(chunk)):
             writer.write(b"10000\r\n" + chunk + b"\r\n" if framing == "chunked" else chunk)
             await writer.drain()
 
     async with raw_endpoint(flood) as endpoint:
-        reply = await failed(endpoint.url)
-    assert "longer than 1 MiB" in reply.cause
-    assert not reply.broken
+        answer = await call(endpoint.url)
+    if head == HEAD:
+        assert isinstance(answer, Answer)
+        assert (len(answer.body), answer.cut) == (LONGEST_ANSWER, "is longer than 1 MiB")
+    else:
+        assert isinstance(answer, Unavailable)
+        assert "longer than 1 MiB" in answer.cause
+        assert not answer.broken
 
 
 async def test_exactly_1_mib_is_read() -> None:
@@ -201,13 +234,15 @@ async def test_exactly_1_mib_is_read() -> None:
     assert len(answer.body) == LONGEST_ANSWER
 
 
-async def test_a_compressed_bomb_is_not_unpacked() -> None:
+async def test_a_compressed_bomb_is_unpacked_to_no_more_than_1_mib() -> None:
     import gzip
 
     bomb = gzip.compress(b"\0" * (64 * LONGEST_ANSWER))
     head = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     async with raw_endpoint(sends(head + bomb)) as endpoint:
-        assert "longer than 1 MiB" in (await failed(endpoint.url)).cause
+        answer = await call(endpoint.url)
+    assert isinstance(answer, Answer)
+    assert (len(answer.body), answer.cut) == (LONGEST_ANSWER, "is longer than 1 MiB")
 
 
 @pytest.mark.parametrize(
@@ -218,6 +253,8 @@ async def test_what_is_not_http_is_named_without_repeating_it(answer: bytes) -> 
     async with raw_endpoint(sends(answer)) as endpoint:
         reply = await failed(endpoint.url)
     assert "not HTTP" in reply.cause
+    # It may have used the token up, whoever it was.
+    assert (reply.answered, reply.broken) == (True, False)
 
 
 async def test_long_fields_are_read_within_bounds() -> None:
