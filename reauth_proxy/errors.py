@@ -11,7 +11,9 @@
     │   ├── StoreBusy               its lock cannot be had: nothing may be refreshed
     │   │   └── StoreAway           nobody knows what it holds: it cannot be reached, or not be decrypted
     │   ├── StoreCorrupt            what it holds is cut off, or no session
+    │   ├── StoreSlow               it does not answer, as a disk that hangs
     │   └── StoreSuperseded         another process took the lock over meanwhile
+    │       └── StoreEnded          somebody signed in or out meanwhile
     └── Refusal                     an answer that the proxy gives itself; knows its code and status
         ├── BadRequest              400 bad_request
         ├── ClientDenied            401 client_denied
@@ -85,8 +87,16 @@ class StoreCorrupt(StoreError):
     """What the store holds is cut off, altered, or no session at all."""
 
 
+class StoreSlow(StoreError):
+    """A store did not answer within ``store.timeout``; what it was to do, it may still do."""
+
+
 class StoreSuperseded(StoreError):
     """Another process took over the lock of this one, which was stopped for too long: its write is refused."""
+
+
+class StoreEnded(StoreSuperseded):
+    """Somebody signed in or out meanwhile: what belongs to the session before is not written over that."""
 
 
 class Refusal(ReauthError):

@@ -11,8 +11,10 @@ from typing import Final
 import structlog
 
 from reauth_proxy.config.environment import FileSecret
+from reauth_proxy.errors import StoreSlow
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.tokens import Secret
+from reauth_proxy.stores.worker import TIMEOUT, Worker
 
 log = structlog.get_logger(__name__)
 
@@ -33,15 +35,23 @@ class MountedSecret:
         secret: as it was read with the configuration.
         offer: takes a new one over, and returns whether it was news.
         every: seconds between two looks.
+        timeout: seconds that a look may take.
     """
 
     def __init__(
-        self, name: str, secret: FileSecret, offer: Callable[[Secret], Awaitable[bool]], every: float = LOOK_EVERY
+        self,
+        name: str,
+        secret: FileSecret,
+        offer: Callable[[Secret], Awaitable[bool]],
+        every: float = LOOK_EVERY,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._name = name
         self._secret = secret
         self._offer = offer
         self._every = every
+        problem = f"the disk that {secret.path} is on did not answer within {timeout:g} s; check it, or the network"
+        self._worker = Worker("mounted secret", timeout, problem)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -52,22 +62,29 @@ class MountedSecret:
         """Look no more."""
         if self._task is not None:
             await end([self._task])
+        self._worker.close()
 
     async def _look(self) -> None:
         # What was read with the configuration counts as never looked at: it may have changed in between.
         taken: Signature | None = None
         before: Signature | None = None
+        told = False
         while True:
-            now = await asyncio.to_thread(self._signature)
-            if now is not None and now == before and now != taken:
-                taken = now
-                await self._read()
-            before = now
+            try:
+                now = await self._worker.run(self._signature)
+                if now is not None and now == before and now != taken:
+                    await self._read()
+                    taken = now
+                before, told = now, False
+            except StoreSlow as error:
+                if not told:
+                    told = True
+                    log.error("credential.unreadable", credential=self._name, problem=str(error))
             await asyncio.sleep(self._every)
 
     async def _read(self) -> None:
         try:
-            token = await asyncio.to_thread(self._secret.again)
+            token = await self._worker.run(self._secret.again)
             if not token.reveal().isprintable():
                 raise ValueError("it holds a line end or another control character")
         except ValueError as error:

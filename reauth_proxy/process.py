@@ -8,12 +8,21 @@ import fcntl
 import gc
 import os
 import resource
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 #: Where OpenSSL looks for the system's certificates, if it is set (SSL_CTX_set_default_verify_paths(3)).
 _CERTIFICATES: Final = "SSL_CERT_FILE"
+#: Seconds that closing may take, once nothing is forwarded any more, and that it takes to say that it took longer.
+CLOSE_WITHIN: Final = 15.0
+_LAST_WORDS: Final = 1.0
 
 
 @contextlib.contextmanager
@@ -71,3 +80,27 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
     with contextlib.suppress(AttributeError, OSError):  # not every C library has it
         ctypes.CDLL(None).malloc_trim(0)  # what start-up needed and let go of goes back: about 1 MB
+
+
+def end_hard_unless_closed(finish: Callable[[], None]) -> None:
+    """From now on, have the process end with exit status 1 where closing takes longer than :data:`CLOSE_WITHIN`.
+
+    What hangs then is a thread that the interpreter waits for at its end, such as one that looks up a name.
+
+    Args:
+        finish: writes what is left of the log.
+    """
+
+    def speak() -> None:
+        problem = f"closing took longer than {CLOSE_WITHIN:g} s: something hangs, such as a disk or a look-up of a name"
+        log.error("server.ended_hard", problem=problem)
+        finish()
+
+    def watch() -> None:
+        time.sleep(CLOSE_WITHIN)
+        last_words = threading.Thread(target=speak, name="last words", daemon=True)
+        last_words.start()
+        last_words.join(_LAST_WORDS)  # Nobody may be reading the log.
+        os._exit(1)
+
+    threading.Thread(target=watch, name="last resort", daemon=True).start()

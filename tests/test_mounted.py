@@ -121,6 +121,7 @@ async def test_a_session_that_lives_goes_on_with_a_changed_token_and_other_chang
         write_secret(tmp_path / "other", authorization.login())
         (tmp_path / "other").rename(mounted)
         await daemon.logged("credential.changed")
+        await daemon.logged("session.resumed")
         assert (await fetch(daemon.url)).status == 200
     assert authorization.reuses == 0
     assert authorization.calls[-1].refresh_token.endswith("-2-1"), "the new session's first token"

@@ -122,7 +122,8 @@ def _unknown(path: Path, tag: str | None) -> str:
     if ".".join((*parent, name)) in elsewhere:
         return f"unknown key with `type: {tag}`"
     if elsewhere:
-        return f"unknown key here; did you mean `{next(iter(elsewhere))}`?"
+        meant = [f"`{other}`" for other in elsewhere]
+        return f"unknown key here; did you mean {listed(meant) if len(meant) < 4 else meant[0]}?"
     close = difflib.get_close_matches(name.lower(), here, n=1, cutoff=0.65)
     if close:
         return f"unknown key; did you mean `{close[0]}`?"

@@ -10,7 +10,7 @@ from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, fiel
 from reauth_proxy.config.address import is_loopback
 from reauth_proxy.config.credential import Section
 from reauth_proxy.config.environment import read_secret
-from reauth_proxy.config.kinds import AnyPath, Choice, Words, reading_of
+from reauth_proxy.config.kinds import AnyPath, Choice, PositiveDuration, Words, reading_of
 from reauth_proxy.config.secrecy import SECRET_SCHEMA
 from reauth_proxy.session.tokens import Secret
 from reauth_proxy.stores.codec import key_of
@@ -61,12 +61,17 @@ class Store(Section):
     type: Annotated[Literal["file", "memory", "keyring", "redis"], Choice] = Field(
         "file", description="file, memory (only until the end), keyring (the operating system's) or redis (shared)."
     )
-    path: AnyPath | None = Field(None, description="The file; by default in the user's state directory.")
+    path: AnyPath | None = Field(
+        None, description="The file; by default in the user's state directory, named after the configuration file."
+    )
+    timeout: PositiveDuration = Field(
+        5.0, description="How long one call of it may take; the session goes on from memory, and tells."
+    )
     url: RedisUrl | None = Field(
         None, validate_default=True, description="Redis: redis://, rediss:// or unix://, with its password."
     )
     key: Words | None = Field(
-        None, description="The session's name in Redis or the keyring; by default after token endpoint and client."
+        None, description="The session's name in Redis or the keyring; by default made up, as docs/stores.md says."
     )
     encryption_key: EncryptionKeys | None = Field(
         None,

@@ -43,10 +43,19 @@ class Store(Protocol):
         """Return the second copy of what was saved, at worst one save behind; None where there is none."""
         ...
 
-    async def save(self, session: StoredSession) -> None:
+    async def save(self, session: StoredSession, *, over: str | None = None) -> None:
         """Return only when the session is on stable storage.
 
-        Raises StoreError; of its kinds, StoreSuperseded if the lock is held no more and somebody else has had it.
+        Whoever does not hold the lock may save, too, and at once, though another process holds it: a sign-in or a
+        sign-out waits for nobody's refresh. That refresh names what it follows, and is refused then.
+
+        Args:
+            over: the :attr:`~StoredSession.line` that the store must still hold; one that holds nothing, or nothing
+                that can be read, takes the session all the same. None: whatever is there is replaced.
+
+        Raises:
+            StoreError: of its kinds, StoreSuperseded if this store held the lock, lost it, and somebody else has had
+                it; StoreEnded if the store holds another line. Nothing is changed by either.
         """
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Final
 from weakref import ref
@@ -103,12 +103,18 @@ class AccessToken:
         generation: grows by one with every access token issued to the session.
         expires: when it must no longer be sent; None where the token endpoint did not say.
         renew: when a refresh behind the scenes is due (start of the `ahead` window); None as above.
+        life: number of the life that it belongs to, in this process; nothing crosses from one life to another.
     """
 
     value: Secret
     generation: int
     expires: Instant | None
     renew: Instant | None
+    life: int = 0
+
+    def in_life(self, life: int) -> AccessToken:
+        """Return the same token in the life of that number."""
+        return replace(self, life=life)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +124,18 @@ class Issued:
     Attributes:
         refresh_token: the rotated refresh token; None keeps the present one (section 6).
         lifetime: seconds from the answer's arrival until the access token expires; None where unknown.
+        refresh_lifetime: the same of the refresh token; None where unknown, or where it never expires.
     """
 
     access_token: Secret
     refresh_token: Secret | None
     lifetime: float | None
+    refresh_lifetime: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """The refresh token is no good any more (RFC 6749 section 5.2 invalid_grant, a denied status, no usable token).
+    """The refresh token is no good any more (RFC 6749 section 5.2 invalid_grant, or a status that says so).
 
     Attributes:
         error: a short code, such as ``invalid_grant`` or ``status_401``; safe to log.
@@ -146,12 +154,17 @@ class Unavailable:
         misconfigured: trying again cannot help until somebody mends the configuration (invalid_client and the like).
         broken: no whole answer came, though the request may have been sent; to be repeated promptly, because an answer
             with a rotated token may have been lost.
+        answered: the status of the answer was a 2xx, so that the refresh token may be used up: nothing is repeated by
+            itself.
+        refresh_token: a new refresh token that came in an answer which is otherwise of no use; it has to be stored.
     """
 
     cause: str
     retry_after: float | None = None
     misconfigured: bool = False
     broken: bool = False
+    answered: bool = False
+    refresh_token: Secret | None = None
 
 
 TokenReply = Issued | Denied | Unavailable
@@ -161,15 +174,23 @@ TokenReply = Issued | Denied | Unavailable
 class StoredSession:
     """What a store keeps of a session.
 
+    Fingerprints are what :meth:`Secret.fingerprint` returns.
+
     Attributes:
         refresh_token: None once signed out.
         access_token: the newest one, so that a restart or another process need not refresh.
         expires_at: wall-clock expiry of `access_token` in epoch seconds, or None where unknown.
         generation: of `access_token`; 0 before the first.
-        configured: fingerprint of the configured refresh token that was in force at the save, or None. A different
-            one in the config now means that somebody configured a new token, which then wins over the stored one.
+        life: fingerprint of the refresh token that this life began with, or None where nobody knows.
+        roots: fingerprints of the refresh tokens that this life and those before it began with, and of those that were
+            configured meanwhile; the newest last. One of them that is configured is no news.
+        spent: fingerprints of the refresh tokens that this life was rotated away from; the newest last.
         signed_out: the reason of the sign-out, or None.
-        denied: fingerprint of the refresh token whose refusal ended the session, or None.
+        refused: the refresh token whose refusal ended the session; it is tried again where the endpoint's configuration
+            has changed.
+        denials: fingerprints of refresh tokens, each with an ``@`` and the fingerprint of the token endpoint's
+            configuration that it was refused by; the newest last.
+        refresh_expires_at: wall-clock expiry of `refresh_token` in epoch seconds, or None where unknown.
         used_at: when, in epoch seconds, a token request with this refresh token began whose answer has not been saved;
             None if there is none. A journal mark: two sessions that differ in it alone are equal.
     """
@@ -178,7 +199,17 @@ class StoredSession:
     access_token: Secret | None = None
     expires_at: float | None = None
     generation: int = 0
-    configured: str | None = None
+    life: str | None = None
+    roots: tuple[str, ...] = ()
+    spent: tuple[str, ...] = ()
     signed_out: str | None = None
-    denied: str | None = None
+    refused: Secret | None = None
+    denials: tuple[str, ...] = ()
+    refresh_expires_at: float | None = None
     used_at: float | None = field(default=None, compare=False)
+
+    @property
+    def line(self) -> str:
+        """What a refresh must find again when it saves: the life, and whether it has ended. Text without spaces."""
+        life = self.life or "-"
+        return life if self.refresh_token is not None else f"{life}/{self.signed_out or '-'}"

@@ -18,20 +18,29 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
+from reauth_proxy.stores.owner import other_owner
+
 _ATTEMPTS: Final = 5
 
 
 def replace(
-    target: Path, data: bytes, committing: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    target: Path,
+    data: bytes,
+    committing: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    *,
+    like: Path | None = None,
 ) -> None:
     """Make `data` the content of `target`, durably.
 
-    Raises OSError; then the old content is still there, or, where only the last flush failed, the new one.
-
     Args:
         committing: entered for the moment in which the new content takes the place of the old; may raise instead.
+        like: a file beside it whose owner is to be that of the target; None: the owner stays.
+
+    Raises:
+        OSError: the old content is still there, or, where only the last flush failed, the new one.
+        StoreError: root may not give the file to whom it belongs; the old content is still there.
     """
-    with temporary(target, data) as path:
+    with temporary(target, data, like=like) as path:
         with committing():
             renamed = _rename(path, target, data)
         if renamed:
@@ -50,13 +59,13 @@ def _rename(path: Path, target: Path, data: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def temporary(target: Path, data: bytes) -> Iterator[Path]:
+def temporary(target: Path, data: bytes, *, like: Path | None = None) -> Iterator[Path]:
     """Write and flush a file beside `target` that only its owner can read, and remove it at the end.
 
     It stays locked until then: the sweep of a daemon that is just starting leaves it alone, also before it is renamed.
-    Raises OSError.
+    Raises OSError, StoreError as :func:`replace` does.
     """
-    path, descriptor = create(target)
+    path, descriptor = create(target, like=like)
     try:
         _write(descriptor, data)
         os.fsync(descriptor)
@@ -98,8 +107,12 @@ def sweep(target: Path) -> None:
             os.close(descriptor)
 
 
-def create(target: Path) -> tuple[Path, int]:
-    """Make an empty temporary file beside `target`; return it, and its descriptor, which holds a lock on it."""
+def create(target: Path, *, like: Path | None = None) -> tuple[Path, int]:
+    """Make an empty temporary file beside `target`; return it, and its descriptor, which holds a lock on it.
+
+    Raises OSError, StoreError as :func:`replace` does.
+    """
+    owner = other_owner(target if like is None else like)
     for _ in range(_ATTEMPTS):
         path = target.parent / f".{target.name}.{secrets.token_hex(8)}.tmp"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -107,12 +120,47 @@ def create(target: Path) -> tuple[Path, int]:
         try:
             # Between the two lines above and below, a sweep may have taken it for a dead process's.
             ours = _claimed(descriptor) and os.fstat(descriptor).st_nlink > 0
+            if ours and owner is not None:
+                ours = False
+                owner.give(descriptor)
+                ours = True
         finally:
             if not ours:
                 os.close(descriptor)
                 path.unlink(missing_ok=True)
         if ours:
             return path, descriptor
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def open_lock(path: Path, like: Path) -> int:
+    """Open a lock file, made if there is none; return its descriptor.
+
+    One that root makes for a session of another user's appears as that user's: a temporary file gets its name.
+
+    Args:
+        like: the session.
+
+    Raises OSError, StoreError as :func:`replace` does.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if other_owner(like) is None:
+        return os.open(path, flags | os.O_CREAT, 0o600)
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, flags)
+        made, descriptor = create(like)
+        try:
+            path.hardlink_to(made)
+        except FileExistsError:
+            os.close(descriptor)  # Somebody else was faster.
+        except BaseException:
+            os.close(descriptor)
+            raise
+        else:
+            return descriptor
+        finally:
+            made.unlink(missing_ok=True)
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 

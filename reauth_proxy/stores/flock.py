@@ -14,21 +14,23 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
 from reauth_proxy.errors import StoreBusy, StoreSuperseded
 from reauth_proxy.stores import atomic
 from reauth_proxy.stores.watch import Watch
+from reauth_proxy.stores.worker import Worker
 
 #: A holder whose lock file is untouched for so many seconds has been stopped.
 LEASE: Final = 10.0
 #: Seconds between two attempts where nobody says that the lock may be free.
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
-#: Seconds to wait for whoever is between a look and a rename right now.
-_INSTANT: Final = 5.0
+#: Seconds to wait for whoever is between a look and a rename right now; shorter than a call may take.
+_INSTANT: Final = 3.0
 
 
 class FileLock:
@@ -37,45 +39,70 @@ class FileLock:
     The lock file is never removed, and only ever replaced by one that is locked already.
 
     Args:
+        worker: makes the calls that a disk may never answer, each a short one: whoever waits for the lock leaves it
+            free in between. Everything that concerns the descriptor is done there, in order.
+        pulse: touches the lock file, apart from what may be slow.
         lease: seconds after which a stopped holder loses the lock.
     """
 
-    def __init__(self, path: Path, lease: float = LEASE) -> None:
+    def __init__(self, path: Path, worker: Worker, pulse: Worker, lease: float = LEASE) -> None:
         self._path = path
+        self._worker = worker
+        self._pulse = pulse
         self._lease = lease
         self._descriptor: int | None = None
         #: When the lock file was touched last, and when that was first seen, by the monotonic clock.
         self._touched: tuple[int, float] = (0, 0.0)
+        #: What is touched: the lock file by a descriptor that nobody else closes.
+        self._wrist: int | None = None
         self._heart: asyncio.TimerHandle | None = None
+        self._beating = False
 
-    async def acquire(self, timeout: float, watch: Watch) -> None:
-        """Take the lock, without blocking the loop. Raises StoreBusy after `timeout` seconds, and OSError.
+    async def acquire(self, timeout: float, watching: Callable[[], AbstractAsyncContextManager[Watch]]) -> None:
+        """Take the lock, without blocking the loop.
 
         Args:
-            watch: says when it may be free; where it cannot, that is tried four times per second.
+            timeout: seconds to wait for another process that holds it.
+            watching: says when it may be free; where it cannot, that is tried four times per second.
+
+        Raises:
+            StoreBusy: another process held it for as long.
+            StoreSlow, OSError: nobody may hold it; it cannot be had.
         """
-        pause = _FIRST_PAUSE
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    count = watch.count(self._path.name)
-                    if self._try():
-                        break
-                    await watch.after(self._path.name, count, pause)
-                    pause = min(pause * 2, _LONGEST_PAUSE)
-        except TimeoutError:
-            raise StoreBusy(
-                f"{self._path}: another process has held this lock for {timeout:g} s; "
-                "end it, or give each instance a store of its own"
-            ) from None
+        if not await self._worker.run(self._try):
+            await self._wait(timeout, watching)
+        assert self._descriptor is not None, "only a release closes it"
+        self._wrist = os.dup(self._descriptor)
         self._beat()
 
-    def release(self) -> None:
-        """Give the lock back, if it is held."""
+    async def _wait(self, timeout: float, watching: Callable[[], AbstractAsyncContextManager[Watch]]) -> None:
+        pause, until = _FIRST_PAUSE, asyncio.get_running_loop().time() + timeout
+        async with watching() as watch:
+            while True:
+                count = watch.count(self._path.name)
+                if await self._worker.run(self._try):
+                    return
+                left = until - asyncio.get_running_loop().time()
+                if left <= 0:
+                    raise StoreBusy(
+                        f"{self._path}: another process has held this lock for {timeout:g} s; "
+                        "end it, or give each instance a store of its own"
+                    )
+                await watch.after(self._path.name, count, min(pause, left))
+                pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def release(self) -> None:
+        """Give the lock back, if it is held or about to be; while a call hangs, after that.
+
+        What a call that hangs is to write, it writes with the lock still held, or not at all.
+        """
         if self._heart is not None:
             self._heart.cancel()
             self._heart = None
-        self._close()
+        try:
+            await self._worker.see_to(self._close)
+        finally:
+            await self._pulse.see_to(self._still)
 
     @contextlib.contextmanager
     def committing(self) -> Iterator[None]:
@@ -83,7 +110,7 @@ class FileLock:
 
         Raises StoreSuperseded if somebody else took the lock over.
         """
-        with _instant(self._path.parent):
+        with instant(self._path.parent):
             if not self._ours():
                 raise StoreSuperseded(
                     f"{self._path}: this process was stopped for longer than {self._lease:g} s, and another one went on"
@@ -92,15 +119,12 @@ class FileLock:
 
     def _try(self) -> bool:
         if self._descriptor is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o600)
+            self._descriptor = atomic.open_lock(self._path, self._path.with_suffix(""))
         held = _flock(self._descriptor)
         if not self._ours():
             self._close()  # It has been replaced meanwhile: wait for the new one.
             return False
-        if held:
-            return True
-        return self._stopped() and self._take_over()
+        return held or (self._stopped() and self._take_over())
 
     def _stopped(self) -> bool:
         """Tell whether the holder has not touched the lock file for the length of a lease; clocks may differ."""
@@ -113,7 +137,7 @@ class FileLock:
     def _take_over(self) -> bool:
         """Put a lock file that we hold in the place of the one that a stopped process holds."""
         try:
-            with _instant(self._path.parent, patient=False):
+            with instant(self._path.parent, patient=False):
                 if not self._ours():
                     self._close()
                     return False
@@ -132,35 +156,80 @@ class FileLock:
 
     def _ours(self) -> bool:
         """Tell whether the file in place is the one that is open here."""
-        assert self._descriptor is not None
+        descriptor = self._descriptor
+        if descriptor is None:  # It was released, and this comes late.
+            return False
         try:
             there = os.stat(self._path, follow_symlinks=False)  # noqa: PTH116 - the seam that tests replace
         except FileNotFoundError:
             return False
-        here = os.fstat(self._descriptor)
+        here = os.fstat(descriptor)
         return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def _beat(self) -> None:
-        assert self._descriptor is not None, "the heart beats while the lock is held"
-        with contextlib.suppress(OSError):  # A disk that fails: whoever writes to it hears of that.
-            os.utime(self._descriptor)
         self._heart = asyncio.get_running_loop().call_later(self._lease / 5, self._beat)
+        if not self._beating:  # One that hangs is not asked again.
+            self._beating = True
+            self._pulse.post(self._touch)
+
+    def _touch(self) -> None:
+        try:
+            if self._wrist is not None:
+                os.utime(self._wrist)  # A disk that fails: whoever writes to it hears of that.
+        finally:
+            self._beating = False
+
+    def _still(self) -> None:
+        if self._wrist is not None:
+            wrist, self._wrist = self._wrist, None
+            os.close(wrist)
 
     def _close(self) -> None:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # There may be a second descriptor of it.
+            finally:
+                os.close(descriptor)
 
 
 @contextlib.contextmanager
-def _instant(directory: Path, *, patient: bool = True) -> Iterator[None]:
-    """Hold the lock of the directory itself. Raises BlockingIOError if somebody else does, for long."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def instant(directory: Path, *, patient: bool = True) -> Iterator[None]:
+    """Hold the lock of the directory itself, between a look and a rename; blocks.
+
+    Network file systems lock no directories; there, a look and a rename are not one.
+
+    Args:
+        patient: wait for whoever holds it, up to three seconds.
+
+    Raises:
+        BlockingIOError: somebody else holds it, for long.
+        OSError: the directory cannot be opened.
+    """
+    with _locked(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), _INSTANT if patient else 0.0):
+        yield
+
+
+@contextlib.contextmanager
+def turn(path: Path, like: Path) -> Iterator[None]:
+    """Hold the lock of a file that is there for nothing else, while something is compared and written; blocks.
+
+    Args:
+        like: what belongs to whom the file is to belong to.
+
+    Raises BlockingIOError if somebody else holds it for longer than three seconds, OSError, StoreError.
+    """
+    with _locked(atomic.open_lock(path, like), _INSTANT):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(descriptor: int, patience: float) -> Iterator[None]:
     try:
-        until = time.monotonic() + (_INSTANT if patient else 0.0)
-        while not _flock_directory(descriptor):
+        until = time.monotonic() + patience
+        while not _flock_if_there_is_one(descriptor):
             if time.monotonic() >= until:
-                raise BlockingIOError(errno.EAGAIN, "another process holds the directory's lock")
+                raise BlockingIOError(errno.EAGAIN, "another process holds this lock")
             time.sleep(_FIRST_PAUSE)
         yield
     finally:
@@ -177,10 +246,10 @@ def _flock(descriptor: int) -> bool:
     return True
 
 
-def _flock_directory(descriptor: int) -> bool:
+def _flock_if_there_is_one(descriptor: int) -> bool:
     try:
         return _flock(descriptor)
     except OSError as error:
         if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOLCK):
-            return True  # Network file systems lock no directories; there, a look and a rename are not one.
+            return True
         raise

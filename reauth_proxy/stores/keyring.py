@@ -1,23 +1,21 @@
 """A session in the keyring of the operating system: Secret Service, KWallet, macOS' Keychain.
 
-A keyring may ask its owner something and wait for ever. Each call runs in a thread of its own that nobody waits for
-longer than a few seconds, and while one hangs there is no second one. Processes keep each other off by a lock file.
+A keyring may ask its owner something and wait for ever. Calls run in a thread that nobody waits for longer than a few
+seconds, and while one hangs there is no second one. Processes keep each other off by a lock file.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from reauth_proxy.errors import StoreCorrupt, StoreError
+from reauth_proxy.errors import StoreCorrupt, StoreEnded, StoreError
 from reauth_proxy.session.tokens import StoredSession
 from reauth_proxy.stores import record
 from reauth_proxy.stores.file import FileStore
+from reauth_proxy.stores.worker import TIMEOUT, Worker
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SERVICE: Final = "reauth-proxy"
-#: Seconds that the keyring may take.
-_TIMEOUT: Final = 3.0
 
 
 class KeyringStore:
@@ -34,17 +30,18 @@ class KeyringStore:
 
     Args:
         name: of the entry.
-        beside: a path in a directory of ours; `<beside>.lock` is the lock file.
-        timeout: seconds that the keyring may take.
+        beside: a path in a directory of ours; `<beside>.lock` and `<beside>.turn` are lock files.
+        timeout: seconds that the keyring may take for a call.
     """
 
-    def __init__(self, name: str, beside: Path, *, timeout: float = _TIMEOUT) -> None:
+    def __init__(self, name: str, beside: Path, *, timeout: float = TIMEOUT) -> None:
         self._name = name
-        self._beside = FileStore(beside)
-        self._timeout = timeout
-        self._turn = asyncio.Lock()
-        #: A call runs, even if nobody waits for it any more.
-        self._hangs = False
+        self._beside = FileStore(beside, timeout=timeout)
+        problem = (
+            f"the keyring did not answer within {timeout:g} s (`store.timeout`); is it locked, or asking its owner "
+            "something?"
+        )
+        self._worker = Worker("keyring", timeout, problem, self._beside.stir)
         self._backend: KeyringBackend | None = None
 
     def __repr__(self) -> str:
@@ -61,7 +58,7 @@ class KeyringStore:
         if text is None:
             return None
         try:
-            return record.decode(text.encode("utf-8", "surrogatepass"))
+            return _decode(text)
         except StoreCorrupt as error:
             mend = f"remove it (keyring del {SERVICE} {self._name}) and start again with a new refresh token"
             raise StoreCorrupt(f"the keyring's entry {self._name}: {error}; {mend}") from None
@@ -70,22 +67,32 @@ class KeyringStore:
         """A keyring has no second copy."""
         return None
 
-    async def save(self, session: StoredSession) -> None:
-        """Return once the keyring has it. Raises StoreError."""
-        text = record.encode(session).decode("ascii")
-        await self._beside.confirm()
-        await self._call("be written", lambda: self._keyring().set_password(SERVICE, self._name, text))
+    async def save(self, session: StoredSession, *, over: str | None = None) -> None:
+        """Return once the keyring has it.
+
+        Raises StoreError; StoreSuperseded if the lock was lost meanwhile; StoreEnded if the keyring holds another line
+        than `over`.
+        """
+        text, turn = record.encode(session).decode("ascii"), self._beside.turn()
+
+        def write() -> None:
+            with turn:
+                self._compare(over)
+                self._keyring().set_password(SERVICE, self._name, text)
+
+        await self._call("be written", write, to_the_end=True)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Hold off other processes, by the lock file. Raises StoreError."""
         return self._beside.lock()
 
     def changes(self) -> AsyncGenerator[None, None]:
-        """Yield whenever a process let go of the lock: keyrings tell of nothing."""
+        """Yield whenever a process let go of the lock, for keyrings tell of nothing, or one that hung answers again."""
         return self._beside.releases()
 
     async def close(self) -> None:
         """A call that hangs is left behind."""
+        self._worker.close()
         await self._beside.close()
 
     def _keyring(self) -> KeyringBackend:
@@ -106,41 +113,29 @@ class KeyringStore:
         backend.set_password(SERVICE, probe, "check")
         backend.delete_password(SERVICE, probe)
 
-    async def _call(self, done: str, work: Callable[[], T]) -> T:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
+    def _compare(self, over: str | None) -> None:
+        """Raise StoreEnded if the entry is a session of another line."""
+        if over is None:
+            return
+        text = self._keyring().get_password(SERVICE, self._name)
+        if text is None:
+            return
         try:
-            async with asyncio.timeout(self._timeout), self._turn:
-                if self._hangs:
-                    raise StoreError("the keyring has not answered the last call yet; it may be asking its owner")
-                self._hangs = True
-                threading.Thread(target=self._run, args=(work, loop, future), name="keyring", daemon=True).start()
-                return await asyncio.shield(future)
-        except TimeoutError:
-            raise StoreError(f"the keyring did not answer within {self._timeout:g} s; is it locked?") from None
+            line = _decode(text).line
+        except StoreError:
+            return
+        if line != over:
+            raise StoreEnded(f"the keyring's entry {self._name}: somebody signed in or out meanwhile")
+
+    async def _call(self, done: str, work: Callable[[], T], *, to_the_end: bool = False) -> T:
+        try:
+            return await self._worker.run(work, to_the_end=to_the_end)
         except StoreError:
             raise
         except Exception as error:
             # Its text may be anything.
             raise StoreError(f"the keyring could not {done} ({type(error).__name__})") from None
 
-    def _run(self, work: Callable[[], T], loop: asyncio.AbstractEventLoop, future: asyncio.Future[T]) -> None:
-        result: T | None = None
-        problem: Exception | None = None
-        try:
-            result = work()
-        except Exception as error:
-            problem = error
 
-        def settle() -> None:
-            self._hangs = False
-            if future.done():
-                return
-            if problem is not None:
-                future.set_exception(problem)
-                future.exception()  # Nobody may be left to hear it.
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
-
-        with contextlib.suppress(RuntimeError):  # The loop has ended.
-            loop.call_soon_threadsafe(settle)
+def _decode(text: str) -> StoredSession:
+    return record.decode(text.encode("utf-8", "surrogatepass"))

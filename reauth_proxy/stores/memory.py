@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 
+from reauth_proxy.errors import StoreEnded
 from reauth_proxy.session.tokens import StoredSession
 
 
@@ -27,8 +28,10 @@ class MemoryStore:
         """There is no second copy."""
         return None
 
-    async def save(self, session: StoredSession) -> None:
-        """Keep the session until the process ends."""
+    async def save(self, session: StoredSession, *, over: str | None = None) -> None:
+        """Keep the session until the process ends. Raises StoreEnded if what is kept is of another line than `over`."""
+        if over is not None and self._session is not None and self._session.line != over:
+            raise StoreEnded("somebody signed in or out meanwhile")
         self._session = session
 
     def lock(self) -> AbstractAsyncContextManager[None]:

@@ -12,7 +12,17 @@ from reauth_proxy.session.tokens import Secret, StoredSession
 
 VERSION: Final = 1
 #: What the first records did not have.
-_LATER: Final[dict[str, Any]] = {"denied": None, "used_at": None}
+_LATER: Final[dict[str, Any]] = {
+    "used_at": None,
+    "life": None,
+    "roots": None,
+    "spent": [],
+    "refused": None,
+    "denials": [],
+    "refresh_expires_at": None,
+}
+#: More fingerprints than we ever write.
+_MOST: Final = 1000
 #: A record that is longer is none of ours, in bytes.
 LONGEST: Final = 1024 * 1024
 #: Halves of surrogate pairs, which JSON can write, are no text.
@@ -27,9 +37,14 @@ def encode(session: StoredSession) -> bytes:
         "access_token": _text(session.access_token),
         "expires_at": session.expires_at,
         "generation": session.generation,
-        "configured": session.configured,
+        "configured": session.roots[-1] if session.roots else None,  # for the first version
+        "life": session.life,
+        "roots": session.roots,
+        "spent": session.spent,
         "signed_out": session.signed_out,
-        "denied": session.denied,
+        "refused": _text(session.refused),
+        "denials": session.denials,
+        "refresh_expires_at": session.refresh_expires_at,
         "used_at": session.used_at,
     }
     return json.dumps(record, indent=1).encode("ascii") + b"\n"
@@ -57,9 +72,13 @@ def decode(data: bytes) -> StoredSession:
             access_token=_secret(record, "access_token"),
             expires_at=_moment(record, "expires_at"),
             generation=_generation(record),
-            configured=_string(record, "configured"),
+            life=_string(record, "life"),
+            roots=_roots(record),
+            spent=_strings(record, "spent"),
             signed_out=_string(record, "signed_out"),
-            denied=_string(record, "denied"),
+            refused=_secret(record, "refused"),
+            denials=_strings(record, "denials"),
+            refresh_expires_at=_moment(record, "refresh_expires_at"),
             used_at=_moment(record, "used_at"),
         )
     except KeyError as error:
@@ -85,6 +104,21 @@ def _string(record: dict[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise KeyError(name)
     return value
+
+
+def _strings(record: dict[str, Any], name: str) -> tuple[str, ...]:
+    values = record[name]
+    if not isinstance(values, list) or len(values) > _MOST or not all(isinstance(value, str) for value in values):
+        raise KeyError(name)
+    return tuple(values)
+
+
+def _roots(record: dict[str, Any]) -> tuple[str, ...]:
+    """The first records knew one: the configured refresh token that was in force."""
+    first = _string(record, "configured")
+    if record["roots"] is None:
+        return () if first is None else (first,)
+    return _strings(record, "roots")
 
 
 def _secret(record: dict[str, Any], name: str) -> Secret | None:

@@ -13,30 +13,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from reauth_proxy.errors import ConfigError, StoreAway, StoreBusy, StoreError, StoreSuperseded
+from reauth_proxy.errors import StoreAway, StoreBusy, StoreEnded, StoreError, StoreSuperseded
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.codec import Codec
+from reauth_proxy.stores.redis_client import RedisTls, client, place, why
 from reauth_proxy.stores.redis_scripts import ACQUIRE, RELEASE, RENEW, SAVE
+from reauth_proxy.stores.worker import TIMEOUT
 
 T = TypeVar("T")
 
 #: Seconds after which a holder that does not renew its lease loses it.
 LEASE: Final = 5.0
-#: Seconds that Redis may take for one command.
-_TIMEOUT: Final = 3.0
+#: Seconds of silence on the channel after which it is asked whether anybody is there.
+_SILENCE: Final = 3.0
 #: Seconds between two attempts for a lock of which nobody says that it is free.
 _LONGEST_PAUSE: Final = 0.5
 #: Parts of the lease: how often it is renewed, and how soon again if that failed.
@@ -67,6 +65,7 @@ class RedisStore:
         tls: what to verify ``rediss`` with.
         lock_timeout: seconds to wait for another process that holds the lock.
         lease: seconds after which a holder that was stopped, or cut off, loses it.
+        timeout: seconds that Redis may take for one command, a connection included.
 
     Raises:
         ConfigError: the URL is none.
@@ -81,6 +80,7 @@ class RedisStore:
         tls: RedisTls | None = None,
         lock_timeout: float = 30.0,
         lease: float = LEASE,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._codec = codec or Codec()
         # Braces keep the names of one session on one node of a cluster.
@@ -88,8 +88,9 @@ class RedisStore:
         self._session, self._lock, self._channel = name, f"{name}:lock", f"{name}:news"
         self._lock_timeout = lock_timeout
         self._lease = lease
-        self._redis = _client(url, tls)
-        self._place = _place(self._redis)
+        self._timeout = timeout
+        self._redis = client(url, tls, timeout)
+        self._place = place(self._redis)
         #: The grant of the lock that is in use, and the one before it once it is not.
         self._held: _Lease | None = None
         self._last: _Lease | None = None
@@ -128,20 +129,22 @@ class RedisStore:
         """Redis writes a value whole or not at all; there is no second copy."""
         return None
 
-    async def save(self, session: StoredSession) -> None:
+    async def save(self, session: StoredSession, *, over: str | None = None) -> None:
         """Return once Redis has it; how stable that is, Redis' own persistence and replication say.
 
-        Raises StoreAway; StoreSuperseded if the lock was lost, and somebody else has had it since.
+        Raises StoreAway; StoreSuperseded if the lock was lost, and somebody else has had it since; StoreEnded if Redis
+        holds another line than `over`.
         """
         held = self._held or _Lease("", 0)
+        arguments = (self._codec.encode(session), held.holder, held.fence, self._channel, session.line, over or "")
         try:
-            saved = await self._run(
-                SAVE, (self._session, self._lock), self._codec.encode(session), held.holder, held.fence, self._channel
-            )
+            saved = await self._run(SAVE, (self._session, self._lock), *arguments)
         except StoreAway:
             self._owes = session.used_at is None or self._owes
             raise
         self._owes = self._owes and session.used_at is not None
+        if saved < 0:
+            raise StoreEnded(f"{self._place}: somebody signed in or out meanwhile")
         if not saved:
             raise StoreSuperseded(f"{self._place}: this process lost its lease, and another one went on")
 
@@ -174,15 +177,16 @@ class RedisStore:
     async def close(self) -> None:
         """Close the connections."""
         if self._releases:
-            await asyncio.wait(self._releases)
-        with contextlib.suppress(RedisError, OSError):
-            await self._redis.aclose()
+            await asyncio.wait(self._releases, timeout=self._timeout)
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._redis.aclose()
 
     async def _listen(self, listener: PubSub) -> AsyncGenerator[bool, None]:
         """Yield True where there may be news, False where the lock may be free."""
         asked = False
         while True:
-            message = await listener.get_message(timeout=_TIMEOUT)
+            message = await listener.get_message(timeout=min(_SILENCE, self._timeout))
             if message is None and asked:
                 raise TimeoutError
             asked = message is None
@@ -280,66 +284,11 @@ class RedisStore:
 
     async def _do(self, command: Awaitable[T]) -> T:
         try:
-            async with asyncio.timeout(2 * _TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 return await command
         except (RedisError, OSError, TimeoutError) as error:
             self._note_away()
-            raise StoreAway(f"{self._place}: {_why(error)}") from None
+            raise StoreAway(f"{self._place}: {why(error)}") from None
 
     def _note_away(self) -> None:
         self._away_at = asyncio.get_running_loop().time()
-
-
-@dataclass(frozen=True, slots=True)
-class RedisTls:
-    """With what a ``rediss`` server is verified, and who we are to it; paths of PEM files."""
-
-    ca_file: str | None = None
-    client_cert: str | None = None
-    client_key: str | None = None
-    verify: bool = True
-
-
-def _client(url: Secret, tls: RedisTls | None) -> Redis:
-    text = url.reveal()
-    options: dict[str, Any] = {}
-    if text.startswith("rediss:"):
-        tls = tls or RedisTls()
-        options = {
-            "ssl_ca_certs": tls.ca_file,
-            "ssl_certfile": tls.client_cert,
-            "ssl_keyfile": tls.client_key,
-            "ssl_cert_reqs": "required" if tls.verify else "none",
-            "ssl_check_hostname": tls.verify,
-            "ssl_min_version": ssl.TLSVersion.TLSv1_2,
-        }
-    try:
-        # A command is never repeated behind our back; a pause between two is for us to choose.
-        return Redis.from_url(
-            text,
-            socket_timeout=_TIMEOUT,
-            socket_connect_timeout=_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            **options,
-        )
-    except (ValueError, RedisError):
-        raise ConfigError("store.url: expected redis://host:6379/0, rediss://… or unix:///path") from None
-
-
-def _place(redis: Redis) -> str:
-    arguments = redis.connection_pool.connection_kwargs
-    if "path" in arguments:
-        return f"redis on {arguments['path']}"
-    return f"redis at {arguments.get('host', 'localhost')}:{arguments.get('port', 6379)}"
-
-
-def _why(error: Exception) -> str:
-    """Say what went wrong. Of a server's text only the first word is told, such as READONLY: it may hold anything."""
-    cause = error.__cause__ if isinstance(error.__cause__, RedisError) else error
-    if isinstance(cause, AuthenticationError | NoPermissionError):
-        return "Redis lets this user or password not in"
-    word = str(cause).partition(" ")[0]
-    if isinstance(cause, ResponseError):
-        return f"Redis refuses ({word if word.isupper() and word.isalpha() else type(cause).__name__})"
-    return f"Redis cannot be reached ({type(error).__name__})"

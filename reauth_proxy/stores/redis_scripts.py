@@ -1,7 +1,8 @@
 """What Redis does in one step (Lua). Names are `{key}`, a hash, and `{key}:lock`, a string that expires.
 
-The hash has `data`, the session; `fence`, the number of the last grant of the lock; `holder`, who got it. They are in
-one place so that a Redis that forgets, forgets them together.
+The hash has `data`, the session; `line`, the SHA-1 of these data and the line of that session; `fence`, the number of
+the last grant of the lock; `holder`, who got it. They are in one place so that a Redis that forgets, forgets them
+together. Versions that know nothing of `line` write `data` alone: the digest tells.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ return {0, redis.call('PTTL', KEYS[2])}
 """
 
 #: Arguments: holder, lease in ms, fence. A lease that ran out, or that a restarted Redis forgot, is taken up again,
-#: unless somebody else has had the lock since. Returns 1 while it is held.
+#: unless somebody else has had the lock since. Returns 1 while it is held. What line an older state was of says nothing
+#: of who signed in or out since.
 RENEW: Final = """
 local holder = redis.call('GET', KEYS[2])
 if holder == ARGV[1] then
@@ -30,23 +32,36 @@ local mine = tonumber(ARGV[3])
 if holder or fence > mine or (fence == mine and redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1]) then
   return 0
 end
+if fence < mine then
+  redis.call('HDEL', KEYS[1], 'line')
+end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 redis.call('HSET', KEYS[1], 'fence', ARGV[3], 'holder', ARGV[1])
 return 1
 """
 
-#: Arguments: data, holder, fence, channel. Compare and set: refused (0) once the lock was granted to somebody else. A
-#: Redis that went back to an older state has granted a lower fence, and takes what is newer. No holder: whoever it is.
+#: Arguments: data, holder, fence, channel, line, the line it must follow. Compare and set: refused (0) once the lock
+#: was granted to somebody else, and (-1) where there is another line than the last argument. A Redis that went back to
+#: an older state has granted a lower fence, and takes what is newer. No holder: whoever it is. No line: whatever is
+#: there.
 SAVE: Final = """
 local fence = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
-if ARGV[2] ~= '' then
-  local mine = tonumber(ARGV[3])
-  if fence > mine or (fence == mine and redis.call('HGET', KEYS[1], 'holder') ~= ARGV[2]) then
-    return 0
+local mine = tonumber(ARGV[3])
+local held = ARGV[2] ~= ''
+if held and (fence > mine or (fence == mine and redis.call('HGET', KEYS[1], 'holder') ~= ARGV[2])) then
+  return 0
+end
+if ARGV[6] ~= '' and not (held and fence < mine) then
+  local data, line = unpack(redis.call('HMGET', KEYS[1], 'data', 'line'))
+  local known = data and line and string.sub(line, 1, 41) == redis.sha1hex(data) .. ' '
+  if known and string.sub(line, 42) ~= ARGV[6] then
+    return -1
   end
+end
+if held then
   redis.call('HSET', KEYS[1], 'fence', ARGV[3], 'holder', ARGV[2])
 end
-redis.call('HSET', KEYS[1], 'data', ARGV[1])
+redis.call('HSET', KEYS[1], 'data', ARGV[1], 'line', redis.sha1hex(ARGV[1]) .. ' ' .. ARGV[5])
 redis.call('PUBLISH', ARGV[4], 'news')
 return 1
 """

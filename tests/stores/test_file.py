@@ -116,15 +116,6 @@ async def test_a_file_that_others_may_read_is_refused(path: Path) -> None:
         await store.load()
 
 
-async def test_a_file_of_another_user_is_refused(path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a file away")
-    store = await saved(path)
-    os.chown(path, 12345, 12345)
-    with pytest.raises(StoreError, match="belongs to another user"):
-        await store.load()
-
-
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version": 1, "refresh_token": "CANARY', b"x" * 2_000_000])
 async def test_a_corrupt_file_names_itself_and_the_mend(path: Path, content: bytes) -> None:
     store = await saved(path)

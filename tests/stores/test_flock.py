@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,17 @@ from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.file import FileStore
 from reauth_proxy.stores.flock import FileLock
 from reauth_proxy.stores.watch import Watch
+from reauth_proxy.stores.worker import Worker
 
 #: Whoever does not touch the lock file for so long has been stopped.
 SHORT = 0.3
 OLD = StoredSession(Secret("refresh-CANARY-1"), generation=1)
 NEW = StoredSession(Secret("refresh-CANARY-2"), generation=2)
 LATE = StoredSession(Secret("refresh-CANARY-3"), generation=2)
+
+
+def unwatched() -> AbstractAsyncContextManager[Watch]:
+    pytest.fail("there is nobody to wait for")
 
 
 def freeze(store: FileStore) -> None:
@@ -50,10 +56,15 @@ async def test_a_stopped_holder_loses_the_lock_and_its_late_write_is_refused(tmp
             await other.save(NEW)
         with pytest.raises(StoreSuperseded, match="stopped for longer"):
             await one.save(LATE)
-        with pytest.raises(StoreSuperseded):
-            await one.confirm()
+        with pytest.raises(StoreSuperseded), one.turn():
+            pass
     assert await other.load() == NEW
-    assert {path.name for path in tmp_path.iterdir()} == {"session.json", "session.json.backup", "session.json.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "session.json",
+        "session.json.backup",
+        "session.json.lock",
+        "session.json.turn",
+    }
 
 
 async def test_of_many_that_wait_for_a_stopped_one_one_at_a_time_goes_on(tmp_path: Path) -> None:
@@ -97,26 +108,26 @@ async def test_whoever_waits_goes_on_when_the_lock_is_let_go_of(
 
 async def test_a_lock_file_that_was_removed_is_not_shared_with_whoever_made_a_new_one(tmp_path: Path) -> None:
     path = tmp_path / "session.json.lock"
-    watch = Watch(tmp_path)
-    one, other = FileLock(path), FileLock(path)
-    await one.acquire(1.0, watch)
+    worker = Worker("store", 20.0, "slow")
+    one, other = FileLock(path, worker, worker), FileLock(path, worker, worker)
+    await one.acquire(1.0, unwatched)
     path.unlink()
-    await other.acquire(1.0, watch)
+    await other.acquire(1.0, unwatched)
     with pytest.raises(StoreSuperseded), one.committing():
         pass
     with other.committing():
         pass
-    one.release()
-    other.release()
-    watch.close()
+    await one.release()
+    await other.release()
+    worker.close()
 
 
 async def test_a_lock_file_is_never_followed_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "session.json.lock").symlink_to(tmp_path / "elsewhere")
-    watch = Watch(tmp_path)
+    worker = Worker("store", 20.0, "slow")
     with pytest.raises(OSError, match="symbolic links"):
-        await FileLock(tmp_path / "session.json.lock").acquire(1.0, watch)
-    watch.close()
+        await FileLock(tmp_path / "session.json.lock", worker, worker).acquire(1.0, unwatched)
+    worker.close()
 
 
 async def test_every_save_of_another_process_is_heard_of(tmp_path: Path) -> None:

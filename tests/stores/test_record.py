@@ -11,7 +11,9 @@ from reauth_proxy.errors import StoreError
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.record import decode, encode
 
-SESSION = StoredSession(Secret("refresh-CANARY"), Secret("access-CANARY"), 1_800_000_000.5, 7, "0011223344556677", None)
+SESSION = StoredSession(
+    Secret("refresh-CANARY"), Secret("access-CANARY"), 1_800_000_000.5, 7, roots=("0011223344556677",)
+)
 
 
 def changed(**fields: object) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,19 @@ import pytest_asyncio
 from reauth_proxy.stores import inotify
 from reauth_proxy.stores import watch as module
 from reauth_proxy.stores.watch import Watch
+from reauth_proxy.stores.worker import Worker
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="there is no inotify")
+
+
+@asynccontextmanager
+async def watching(directory: Path) -> AsyncIterator[Watch]:
+    worker = Worker("store", 20.0, "slow")
+    watch = Watch(directory, worker, "session.json")
+    await watch.start()
+    yield watch
+    await watch.close()
+    worker.close()
 
 
 @pytest_asyncio.fixture(params=["inotify", "polling"])
@@ -28,9 +40,8 @@ async def watch(
         monkeypatch.setattr(module, "_LOOK", 3600.0)
         if sys.platform != "linux":
             pytest.skip("there is no inotify")
-    watch = Watch(tmp_path, "session.json")
-    yield watch
-    watch.close()
+    async with watching(tmp_path) as watch:
+        yield watch
 
 
 async def heard(watch: Watch, count: int) -> int:
@@ -72,14 +83,13 @@ async def test_who_is_cancelled_leaves_nothing_behind(watch: Watch) -> None:
 
 @LINUX
 async def test_an_end_of_writing_is_heard_too_which_ends_locks(tmp_path: Path) -> None:
-    watch = Watch(tmp_path, "session.json")
-    with (tmp_path / "session.json.lock").open("w"):
-        count = watch.count("session.json.lock")
-        waiting = asyncio.create_task(watch.after("session.json.lock", count, 10.0))
-        await asyncio.sleep(0.05)
-        assert not waiting.done()
-    assert await waiting == count + 1
-    watch.close()
+    async with watching(tmp_path) as watch:
+        with (tmp_path / "session.json.lock").open("w"):
+            count = watch.count("session.json.lock")
+            waiting = asyncio.create_task(watch.after("session.json.lock", count, 10.0))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+        assert await waiting == count + 1
 
 
 @LINUX
@@ -88,14 +98,13 @@ async def test_a_directory_that_goes_is_looked_for_by_polling(tmp_path: Path, mo
     monkeypatch.setattr(module, "_LOOK", 0.05)
     directory = tmp_path / "state"
     directory.mkdir()
-    watch = Watch(directory, "session.json")
-    directory.rmdir()
-    count = await heard(watch, 0)
-    assert count == 1
-    directory.mkdir()
-    (directory / "session.json").write_text("1")
-    assert await heard(watch, count) == 2
-    watch.close()
+    async with watching(directory) as watch:
+        directory.rmdir()
+        count = await heard(watch, 0)
+        assert count == 1
+        directory.mkdir()
+        (directory / "session.json").write_text("1")
+        assert await heard(watch, count) == 2
 
 
 @LINUX
