@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from reauth_proxy import assemble
 from reauth_proxy.config.environment import FileSecret
+from reauth_proxy.config.fingerprint import endpoint_id
 from reauth_proxy.issuers.revocation import REVOKED, Revocation, revoke
 from reauth_proxy.mounted import MountedSecret
 from reauth_proxy.session.refresher import Session
@@ -23,9 +23,13 @@ from reauth_proxy.session.refresher import Session
 if TYPE_CHECKING:
     from reauth_proxy.config.model import Config
     from reauth_proxy.session.protocols import Store, TokenEndpoint
+    from reauth_proxy.session.tokens import Secret
 
 
 log = structlog.get_logger(__name__)
+
+#: Seconds that what is under way may take when everything ends: a sign-out, calls to an endpoint that was changed.
+_FAREWELL: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -45,13 +49,33 @@ class _Held:
             await self.store.close()
 
 
-def _hold(config: Config, name: str, tls: ssl.SSLContext) -> _Held:
-    """Make what a credential needs; nothing is read or started. Raises ConfigError."""
+def _hold(
+    config: Config, name: str, tls: ssl.SSLContext, farewell: Callable[[_Held, Secret | None, Secret | None], None]
+) -> _Held:
+    """Make what a credential needs; nothing is read or started. Raises ConfigError.
+
+    Args:
+        farewell: has tokens revoked that came after their session had ended.
+    """
     endpoint = assemble.token_endpoint(config, name, tls)
     store = assemble.store(config, name)
     configured = config.each_credential[name].configured
-    session = Session(name, endpoint, store, assemble.refresh_policy(config), configured=configured)
-    return _Held(session, endpoint, store)
+    held: _Held
+
+    def discard(refresh_token: Secret | None, access_token: Secret | None) -> None:
+        farewell(held, refresh_token, access_token)
+
+    session = Session(
+        name,
+        endpoint,
+        store,
+        assemble.refresh_policy(config),
+        configured=configured,
+        endpoint_id=endpoint_id(config.each_credential[name]),
+        discard=discard,
+    )
+    held = _Held(session, endpoint, store)
+    return held
 
 
 @dataclass(slots=True)
@@ -86,7 +110,7 @@ class Credentials:
     """
 
     def __init__(self, config: Config, tls: ssl.SSLContext) -> None:
-        self._held = {name: _hold(config, name, tls) for name in config.each_credential}
+        self._held = {name: _hold(config, name, tls, self._discard) for name in config.each_credential}
         self._mounted: list[MountedSecret] = []
         #: Strong references: what ends an endpoint that is used no more, or a session.
         self._farewells: set[asyncio.Task[Any]] = set()
@@ -106,14 +130,24 @@ class Credentials:
         An authorization server that cannot be reached keeps no token here. Cancelling does not stop it.
         """
         task = asyncio.create_task(self._sign_out(self._held[name]), name=f"sign out of {name}")
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+        self._keep(task)
         return await asyncio.shield(task)
 
     async def _sign_out(self, held: _Held) -> Revocation:
         refresh_token, access_token = await held.session.sign_out()
         if refresh_token is None and access_token is None:
             return REVOKED
+        return await self._revoke(held, refresh_token, access_token)
+
+    def _discard(self, held: _Held, refresh_token: Secret | None, access_token: Secret | None) -> None:
+        work = self._revoke(held, refresh_token, access_token)
+        self._keep(asyncio.create_task(work, name=f"revoke what {held.session.name} got too late"))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
+    async def _revoke(self, held: _Held, refresh_token: Secret | None, access_token: Secret | None) -> Revocation:
         revocation = await revoke(held.endpoint, refresh_token, access_token, self._revocation_timeout)
         say = log.warning if revocation.outcome == "failed" else log.info
         say("session.revoked", credential=held.session.name, outcome=revocation.outcome, problem=revocation.problem)
@@ -140,7 +174,7 @@ class Credentials:
                 if name in self._held:
                     change.endpoints[name] = assemble.token_endpoint(config, name, tls)
                 else:
-                    change.new[name] = held = _hold(config, name, tls)
+                    change.new[name] = held = _hold(config, name, tls, self._discard)
                     await held.session.start()
         except BaseException:
             await change.undo()
@@ -153,7 +187,8 @@ class Credentials:
         self._revocation_timeout = change.config.refresh.timeout
         for name, endpoint in change.endpoints.items():
             held = self._held[name]
-            self._say_goodbye(held.endpoint, held.session.adjust(policy, endpoint))
+            calls = held.session.adjust(policy, endpoint, endpoint_id(change.config.each_credential[name]))
+            self._say_goodbye(held.endpoint, calls)
             held.endpoint = endpoint
         names = change.config.each_credential
         change.gone += [held for name, held in self._held.items() if name not in names]
@@ -171,7 +206,7 @@ class Credentials:
             before = old.each_credential.get(name)
             token = credential.configured
             if token is not None and before is not None and token != before.configured:
-                resumed = await self._held[name].session.offer(token, configured=True) or resumed
+                resumed = await self._held[name].session.configure(token) or resumed
         return resumed
 
     async def watch(self, config: Config) -> None:
@@ -179,7 +214,11 @@ class Credentials:
         await self._unwatch()
         for name, credential in config.each_credential.items():
             if isinstance(credential.refresh_token, FileSecret):
-                offer = partial(self._held[name].session.offer, configured=True)
+                if assemble.is_named_after_token(config, name):
+                    # Taken over now, it would be used up when the next start looks for its session under its name.
+                    log.warning("credential.not_followed", credential=name, mend="set `store.key`")
+                    continue
+                offer = self._held[name].session.configure
                 self._mounted.append(MountedSecret(name, credential.refresh_token, offer))
                 self._mounted[-1].start()
 
@@ -196,9 +235,7 @@ class Credentials:
                 await asyncio.wait(calls)
             await endpoint.close()
 
-        task = asyncio.create_task(farewell(), name="close token endpoint")
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+        self._keep(asyncio.create_task(farewell(), name="close token endpoint"))
 
     async def close(self) -> None:
         """End the sessions: parked requests are told at once, refreshes in flight are awaited and stored."""
@@ -208,7 +245,7 @@ class Credentials:
     async def finish(self) -> None:
         """Release what endpoints and stores hold, once nothing is forwarded any more."""
         if self._farewells:
-            await asyncio.wait(self._farewells)
+            await asyncio.wait(self._farewells, timeout=_FAREWELL)
         for held in self._held.values():
             await held.endpoint.close()
         for held in self._held.values():

@@ -24,12 +24,15 @@ def run(config_file: Path, *, probe: bool) -> int:
         ConfigError: it cannot be used.
     """
     config = load(config_file)
-    problems = list(_unusable(config))
+    warnings: list[str] = []
+    problems = list(_unusable(config, warnings))
     if problems:
         raise ConfigError(*(f"{config_file}: {problem}" for problem in problems))
     click.echo(f"{config_file} is fine.")
     for name, value in _summary(config):
         click.echo(f"  {name:<11}{value}")
+    for warning in warnings:
+        click.echo(f"{config_file}: {warning}", err=True)
     return asyncio.run(_probed(config)) if probe else 0
 
 
@@ -40,9 +43,12 @@ async def _probed(config: Config) -> int:
     return await tell(probe(config))
 
 
-def _unusable(config: Config) -> Iterator[str]:
-    """Try what shows only when it is used: certificates and keys."""
+def _unusable(config: Config, warnings: list[str]) -> Iterator[str]:
+    """Try what shows only when it is used: certificates, keys and stores; what is only odd goes into `warnings`."""
     from reauth_proxy import assemble
+
+    def warn(event: str, /, *, credential: str, problem: str) -> None:
+        warnings.append(f"store: {credential}: {problem}")
 
     try:
         assemble.tls_context(config.tls)
@@ -50,7 +56,7 @@ def _unusable(config: Config) -> Iterator[str]:
         yield from error.problems
     for name, credential in config.each_credential.items():
         try:
-            assemble.store(config, name)
+            assemble.store(config, name, warn, settle=False)
         except ConfigError as error:
             yield from error.problems
         endpoint = credential.token_endpoint

@@ -1,23 +1,21 @@
-"""The store of one credential, for a command: changed under its lock, so that a running daemon hears of it or waits."""
+"""The store of one credential, for a command: changed at once; a running daemon hears of it, whatever it is doing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from reauth_proxy import assemble
 from reauth_proxy.errors import ConfigError, LoginError, StoreBusy, StoreError
+from reauth_proxy.session.lineage import Lineage
 from reauth_proxy.session.tokens import Secret, StoredSession
 
 if TYPE_CHECKING:
     from reauth_proxy.config.credential import Credential
     from reauth_proxy.config.model import Config
     from reauth_proxy.session.protocols import Store
-
-#: How often to wait for a process that holds the lock, each time for the store's own while: together longer than the
-#: slowest refresh that a daemon listens to.
-_ATTEMPTS: Final = 4
 
 
 def chosen(config: Config, name: str) -> Credential:
@@ -32,36 +30,40 @@ def chosen(config: Config, name: str) -> Credential:
     return credentials[name]
 
 
+def opened(config: Config, name: str, say: Callable[[str], None]) -> Store:
+    """Return the store of a credential; `say` is told where it may be another one's. Raises ConfigError."""
+
+    def told(event: str, /, *, credential: str, problem: str) -> None:
+        say(f"{credential}: {problem}.")
+
+    return assemble.store(config, name, told)
+
+
 async def change(
-    store: Store, make: Callable[[StoredSession | None], Awaitable[StoredSession]], say: Callable[[str], None]
+    store: Store, make: Callable[[StoredSession | None], StoredSession], say: Callable[[str], None]
 ) -> StoredSession:
-    """Replace what the store holds.
+    """Replace what the store holds. A refresh that runs meanwhile is refused when it saves.
 
     Args:
         make: gets what there is, None if there is nothing that can be read, and returns what is to be.
 
     Raises:
         StoreError: the store cannot be written.
-        LoginError: another process holds its lock for too long.
+        LoginError: nobody can tell what it holds.
     """
-    for attempt in range(_ATTEMPTS):
+    try:
         try:
-            async with store.lock():
-                try:
-                    present = await store.load()
-                except StoreBusy:
-                    raise
-                except StoreError as error:
-                    say(f"What the store held could not be read, and is replaced: {error}.")
-                    present = None
-                record = await make(present)
-                await store.save(record)
-                return record
-        except StoreBusy as error:
-            if attempt == 0:
-                say("Waiting for another process that refreshes this session …")
-            busy = error
-    raise LoginError(f"{busy}; nothing was changed")
+            present = await store.load()
+        except StoreBusy:
+            raise
+        except StoreError as error:
+            say(f"What the store held could not be read, and is replaced: {error}.")
+            present = None
+        record = make(present)
+        await store.save(record)
+    except StoreBusy as error:
+        raise LoginError(f"{error}; nothing was changed") from None
+    return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,22 @@ class Brought:
     lifetime: float | None = None
 
     def record(self, credential: Credential, present: StoredSession | None) -> StoredSession:
-        """Return the new session for the store. The configured refresh token, if any, counts as replaced by it."""
-        configured = credential.configured
-        return StoredSession(
+        """Return the new session for the store. The configured refresh token, if any, counts as replaced by it.
+
+        Raises:
+            LoginError: the session that there is has used this refresh token up; that session goes on.
+        """
+        lineage = Lineage()
+        if present is not None:
+            lineage.learn(present)
+            if present.refresh_token is not None and lineage.has_spent(self.refresh_token):
+                raise LoginError("this refresh token has been used up: the session that grew from it goes on")
+        if credential.configured is not None:
+            lineage.root(credential.configured)
+        lineage.begin(self.refresh_token)
+        return lineage.record(
             self.refresh_token,
-            self.access_token,
-            None if self.lifetime is None else time.time() + self.lifetime,
-            (present.generation if present is not None else 0) + 1,
-            configured.fingerprint() if configured is not None else None,
+            access_token=self.access_token,
+            expires_at=None if self.lifetime is None else time.time() + self.lifetime,
+            generation=(present.generation if present is not None else 0) + 1,
         )

@@ -26,7 +26,7 @@ from reauth_proxy.issuers.discovery import Endpoints
 from reauth_proxy.issuers.loopback import listening
 from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
 from reauth_proxy.issuers.reply import LONGEST_TOKEN
-from reauth_proxy.session.tokens import STAND_IN, Denied, Secret, StoredSession, TokenReply, Unavailable
+from reauth_proxy.session.tokens import STAND_IN, Denied, Secret, TokenReply, Unavailable
 
 Way = Literal["browser", "device", "stdin"]
 Keep = Callable[[Brought], Awaitable[None]]
@@ -104,13 +104,10 @@ async def _login(
     config: Config, name: str, credential: Credential, way: Way, given: Secret | None, *, browser: bool, timeout: float
 ) -> None:
     endpoint = assemble.token_endpoint(config, name, assemble.tls_context(config.tls))
-    store = assemble.store(config, name)
+    store = keeping.opened(config, name, _warn)
 
     async def keep(brought: Brought) -> None:
-        async def make(present: StoredSession | None) -> StoredSession:
-            return brought.record(credential, present)
-
-        await keeping.change(store, make, _warn)
+        await keeping.change(store, lambda present: brought.record(credential, present), _warn)
 
     try:
         await store.check()  # before anybody takes the trouble

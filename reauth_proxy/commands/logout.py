@@ -14,6 +14,7 @@ from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
 from reauth_proxy.hardening import keep_memory_private
 from reauth_proxy.issuers.revocation import UNSUPPORTED, Revocation, revoke
+from reauth_proxy.session.lineage import Lineage
 from reauth_proxy.session.tokens import Secret, StoredSession
 
 
@@ -55,14 +56,16 @@ def run(config_file: Path, name: str) -> int:
 
 def signed_out(credential: Credential, present: StoredSession | None) -> StoredSession:
     """Return the record of a session that somebody ended. The configured refresh token does not bring it back."""
-    configured = credential.configured
-    known = present.configured if present is not None else None
-    return StoredSession(
-        None,
-        generation=present.generation if present is not None else 0,
-        configured=configured.fingerprint() if configured is not None else known,
-        signed_out="signed_out",
-    )
+    lineage = Lineage()
+    generation = 0
+    if present is not None:
+        lineage.learn(present)
+        generation = present.generation
+        if present.refresh_token is not None:
+            lineage.end(present.refresh_token)
+    if credential.configured is not None:
+        lineage.root(credential.configured)
+    return lineage.record(None, generation=generation, signed_out="signed_out")
 
 
 def in_force(credential: Credential, present: StoredSession | None) -> list[tuple[Secret | None, Secret | None]]:
@@ -74,7 +77,7 @@ def in_force(credential: Credential, present: StoredSession | None) -> list[tupl
     if present is not None and present.refresh_token is not None:
         found.append((present.refresh_token, present.access_token))
     configured = credential.refresh_token
-    if configured is not None and (present is None or present.configured != configured.fingerprint()):
+    if configured is not None and (present is None or configured.fingerprint() not in present.roots):
         found.append((configured, None))
     return found
 
@@ -82,17 +85,17 @@ def in_force(credential: Credential, present: StoredSession | None) -> list[tupl
 async def _logout(config: Config, name: str, credential: Credential) -> Revocation | None:
     """Revoke and wipe; None if there was nothing to revoke."""
     endpoint = assemble.token_endpoint(config, name, assemble.tls_context(config.tls))
-    store = assemble.store(config, name)
-    outcomes: list[Revocation] = []
+    store = keeping.opened(config, name, lambda text: click.echo(text, err=True))
+    found: list[tuple[Secret | None, Secret | None]] = []
 
-    async def make(present: StoredSession | None) -> StoredSession:
-        outcomes.clear()
-        for refresh_token, access_token in in_force(credential, present):
-            outcomes.append(await revoke(endpoint, refresh_token, access_token, config.refresh.timeout))
+    def make(present: StoredSession | None) -> StoredSession:
+        found.extend(in_force(credential, present))
         return signed_out(credential, present)
 
     try:
+        # First of all nobody uses them any more; a daemon that is getting newer ones has those revoked itself.
         await keeping.change(store, make, lambda text: click.echo(text, err=True))
+        outcomes = [await revoke(endpoint, *tokens, config.refresh.timeout) for tokens in found]
     finally:
         await endpoint.close()
         await store.close()

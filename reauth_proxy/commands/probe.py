@@ -126,7 +126,7 @@ async def _discovered(config: Config, name: str, tls: ssl.SSLContext) -> str:
 
 
 async def _stores(config: Config, name: str) -> str:
-    store = assemble.store(config, name)
+    store = assemble.store(config, name, lambda event, **fields: None, settle=False)  # `check` has told
     try:
         await store.check()
         return "can be written, and holds a session" if await store.load() else "can be written, and is empty"

@@ -7,7 +7,6 @@ import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from typing import Any, Final, Protocol
 
 import structlog
@@ -198,7 +197,7 @@ class ControlPlane:
     async def _put(self, request: web.Request) -> web.Response:
         _, session = self._chosen(request)
         brought = offered.read(await request.read())
-        await session.offer(brought.refresh_token, brought.access_token, brought.lifetime)
+        await session.sign_in(brought.refresh_token, brought.access_token, brought.lifetime)
         return web.Response(status=204, headers=_FIELDS)
 
     async def _delete(self, request: web.Request) -> web.Response:
@@ -222,7 +221,7 @@ def _json(content: object, status: int = 200) -> web.Response:
 def _session(name: str, session: Session) -> web.Response:
     look: Snapshot = session.news.look()
     expires_in = None if look.expires_in is None else round(look.expires_in, 1)
-    return _json({**asdict(look), "expires_in": expires_in, "credential": name})
+    return _json({**look.shown(), "expires_in": expires_in, "credential": name})
 
 
 def _told(refusal: Refusal, request: web.Request) -> web.Response:

@@ -17,6 +17,9 @@ _WHY: Final[Mapping[LogoutReason, str]] = {
 DRAINING: Final = "the daemon is shutting down"
 _STORE: Final = "the store fails, so that what is refreshed would not survive this process; the log says why"
 
+_REJECTED: Final = "an upstream rejected the access token, and none has accepted it since"
+_UNANSWERED: Final = "the token endpoint has not answered the first token request yet"
+
 
 def problem(snapshot: Snapshot) -> str | None:
     """Return why requests cannot be served with this session's token, None if they can."""
@@ -24,6 +27,10 @@ def problem(snapshot: Snapshot) -> str | None:
         return f"{_WHY['refresh_unavailable']}: {snapshot.problem}"  # also while it is tried once more
     if snapshot.reason is not None:
         return _WHY[snapshot.reason]
+    if snapshot.rejected:
+        return _REJECTED
+    if snapshot.untried and snapshot.state == "refreshing":
+        return _UNANSWERED
     return _STORE if snapshot.store_failed else None
 
 

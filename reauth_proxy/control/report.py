@@ -86,7 +86,7 @@ def report(overview: Overview, since: Since, now: float) -> dict[str, Any]:
         "credentials": [
             {
                 "name": name,
-                **asdict(looks[name]),
+                **looks[name].shown(),
                 "issued_at": None if session.lifetime is None else session.lifetime[0],
                 "expires_at": None if session.lifetime is None else session.lifetime[1],
                 "refreshes": dict(session.history.counts),

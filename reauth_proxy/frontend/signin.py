@@ -195,7 +195,7 @@ async def _keep(pending: _Pending, code: Code) -> TokenReply:
     except TimeoutError:
         return Unavailable(f"no answer within {TIMEOUT:g} s")
     if isinstance(reply, Issued) and reply.refresh_token is not None:
-        await pending.session.offer(reply.refresh_token, reply.access_token, reply.lifetime)
+        await pending.session.sign_in(reply.refresh_token, reply.access_token, reply.lifetime)
     return reply
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from reauth_proxy.session.state import Attempt, Decision, Relay
 from reauth_proxy.session.tokens import AccessToken
 
 
@@ -12,21 +13,26 @@ class Anonymous:
 
     generation: Final = 0
     logouts: Final = 0
+    life: Final = 0
     waits: Final = False
     name: Final = "none"
+    accepted: Final = None
 
     def usable(self) -> AccessToken | None:
         """Return None: send without Authorization."""
         return None
 
-    def parks(self, sent_generation: int) -> bool:
-        """Return False."""
-        return False
-
-    async def token(self, *, fresh: bool = False) -> AccessToken | None:
+    async def token(self, *, fresh: bool = False, life: int = 0) -> AccessToken | None:
         """Return None, without waiting."""
         return None
 
-    async def replace(self, sent_generation: int) -> AccessToken | None:
-        """Return None: the upstream's answer is relayed as it is."""
-        return None
+    def rejected(self, sent: Attempt) -> Decision:
+        """Return Relay: the upstream's answer is passed on as it is."""
+        return Relay()
+
+    async def newer_token(self, decision: Decision) -> AccessToken:
+        """There is none."""
+        raise AssertionError("a route without a token replays nothing")
+
+    def accept(self, token: AccessToken) -> None:
+        """There is no token."""

@@ -1,204 +1,311 @@
-"""What a session knows, and every way in which that changes. No I/O and no asyncio: plain method calls."""
+"""What a session knows, and every way in which that changes. No I/O and no asyncio: plain method calls.
+
+A *life* begins with a sign-in and ends with a sign-out or with another sign-in. It is named after the refresh token
+that it began with, so that processes that share a store agree on it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from reauth_proxy.errors import LogoutReason
-from reauth_proxy.session.history import History
-from reauth_proxy.session.schedule import cool_off, token_from
-from reauth_proxy.session.state import Event, Facts, RefreshPolicy, SignedOut, State, advance
+from reauth_proxy.session.candidate import Candidate
+from reauth_proxy.session.known import Known
+from reauth_proxy.session.schedule import cool_off, expiry, moment, stored_token
+from reauth_proxy.session.state import IN_FLIGHT, OUT, Event, SignedOut, State, advance
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession
 
 
 @dataclass(slots=True)
-class Stats:
-    """Plain counters of a session's life in this process.
+class Book(Known):
+    """The facts of one session; each method is one event of the state machine, checked against its table first."""
 
-    Attributes:
-        issued, denied, unavailable: calls to the token endpoint by their outcome; a timed-out one is unavailable.
-        adopted: refreshes that another process, through the store, made unnecessary.
-        replays: rejected answers that got a newer token.
-        late: those of them for which the newer token was at hand already.
-        relayed: rejected answers passed on because a refresh has only just been asked for.
-        logouts: how often the session ended.
-        ended: the same, by reason.
-    """
-
-    issued: int = 0
-    denied: int = 0
-    unavailable: int = 0
-    adopted: int = 0
-    replays: int = 0
-    late: int = 0
-    relayed: int = 0
-    logouts: int = 0
-    ended: dict[LogoutReason, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Book(Facts):
-    """The facts of one session; each method is one event of the state machine, checked against its table first.
-
-    Attributes:
-        refresh_token: in force; None while EMPTY or SIGNED_OUT.
-        denied: the refresh token that was refused last; never tried again.
-        configured: fingerprint of the configured refresh token that this session grew from.
-        failures: refreshes given up in a row.
-        problem: why the last refresh was given up; None once one worked.
-        history: what the token endpoint was asked.
-    """
-
-    policy: RefreshPolicy = field(default_factory=RefreshPolicy)
-    refresh_token: Secret | None = field(default=None, repr=False)
-    denied: Secret | None = field(default=None, repr=False)
-    configured: str | None = None
-    failures: int = 0
-    problem: str | None = None
-    stats: Stats = field(default_factory=Stats)
-    history: History = field(default_factory=History)
-
-    def token(self, issued: Issued, now: Instant, jitter: float) -> AccessToken:
-        """Return the token of the next generation, without putting it in force."""
-        return token_from(issued, self.generation + 1, now, self.policy, jitter)
+    _lives: int = 0
 
     def begin(self, stored: StoredSession | None, configured: Secret | None, now: Instant, jitter: float) -> None:
-        """Choose what to begin with: what is stored, if it grew from the configured token or none is configured."""
-        self.configured = configured.fingerprint() if configured is not None else None
-        grown = stored is not None and (configured is None or stored.configured == self.configured)
-        if stored is not None and grown and stored.refresh_token is not None:
-            self.take(stored, stored.refresh_token, now, jitter)
-        elif stored is not None and grown and stored.signed_out is not None:
-            # A text from a store may be anything.
-            self.leave("refresh_denied" if stored.signed_out == "refresh_denied" else "signed_out")
-        elif configured is not None:
-            self.offer(configured, None, now)
-        self.generation = max(self.generation, stored.generation if stored is not None else 0)
+        """Choose what to begin with: what is stored, if there is a session; then the configured token is tried first.
 
-    def take(self, stored: StoredSession, refresh_token: Secret, now: Instant, jitter: float) -> None:
-        """Go on with what the store holds."""
-        self.configured = stored.configured or self.configured
-        self.offer(refresh_token, self.token_of(stored, now, jitter), now)
+        A configured token is no news if the stored session knows it: as what it or a session before it grew from.
+        """
+        if stored is not None:
+            self.lineage.learn(stored)
+            if stored.refresh_token is not None:
+                self._take(stored, stored.refresh_token, now, jitter)
+            elif stored.signed_out == "refresh_denied":
+                self.state, self.reason, self.refused = State.SIGNED_OUT, "refresh_denied", stored.refused
+                self.revive()
+            else:
+                self.state, self.reason = State.SIGNED_OUT, "signed_out"  # a text from a store may be anything
+            self.generation = max(self.generation, stored.generation)
+        if configured is not None:
+            self.configure(configured, now)
+
+    def configure(self, refresh_token: Secret, now: Instant) -> bool:
+        """A refresh token turned up in the configuration; tell whether it is news.
+
+        Where there is a session it is only tried: what works goes on until the new one has been issued against.
+        """
+        self.candidate = None
+        if refresh_token == self.refresh_token:
+            self.lineage.root(refresh_token)
+            return False
+        if self.lineage.knows(refresh_token) or self.lineage.refused(refresh_token):
+            return False
+        if self.state in OUT:
+            self.lineage.root(refresh_token)
+            self._sign_in(refresh_token, None)
+        else:
+            self.candidate = Candidate(refresh_token)
+            self.hurry()
+        return True
+
+    def sign_in(self, refresh_token: Secret, token: AccessToken | None, now: Instant) -> bool:
+        """Somebody brought a refresh token: a login, a capture, the control plane. It begins a new life at once.
+
+        The refresh token in force goes on in its life, with the access token that came along. One that this life has
+        used up changes nothing. Returns whether anything has changed.
+        """
+        if self.state not in OUT:
+            if self.lineage.has_spent(refresh_token):
+                return False
+            if refresh_token == self.refresh_token:
+                return self._go_on(refresh_token, token, now)
+        self._sign_in(refresh_token, token, now)
+        return True
+
+    def revive(self) -> bool:
+        """Try the refused refresh token again, if the token endpoint's configuration is another one now."""
+        if self.state in OUT and self.refused is not None and not self.lineage.refused(self.refused):
+            self._sign_in(self.refused, None, known=True)
+            return True
+        return False
 
     def adopt(self, news: StoredSession, now: Instant, jitter: float) -> AccessToken | SignedOut | None:
         """Take over what another process stored; return what that means for those who wait, None if nothing yet."""
         if news.refresh_token is None:
-            if news.signed_out == "signed_out" and self.state is not State.SIGNED_OUT:
-                self.leave("signed_out")
-                return SignedOut("signed_out")
-            if self.refresh_token is not None and news.denied == self.refresh_token.fingerprint():
-                self.deny(self.refresh_token)
-                return SignedOut("refresh_denied")
+            return self._adopt_the_end(news)
+        same = self.state not in OUT and news.life == self.lineage.life
+        if same and self.lineage.has_spent(news.refresh_token):
             return None
-        if news.refresh_token == self.denied:
-            return None
-        self.configured = news.configured or self.configured
-        token = self.token_of(news, now, jitter)
-        if token is None and self.refresh_token is not None:
+        ours_spent = self.lineage.spent
+        self.lineage.learn(news)
+        if self.candidate is not None and self.lineage.knows(self.candidate.refresh_token):
+            self.candidate = None
+        if not same:
+            self._end_life("signed_out")
+            self._take(news, news.refresh_token, now, jitter)
+            return self.access
+        self.lineage.also_spent(ours_spent, self.refresh_token if self.refresh_token != news.refresh_token else None)
+        token = stored_token(self, news, now, jitter)
+        if token is None:
             self.refresh_token = news.refresh_token
             return None
-        self.offer(news.refresh_token, token, now)
-        if token is not None:
-            self.stats.adopted += 1
-        return token
+        self.state = advance(self.state, Event.OFFERED)
+        self._in_force(token, news.refresh_token, now)
+        self.born_at = now
+        self.refresh_expires = moment(news.refresh_expires_at, now)
+        self.stats.adopted += 1
+        return self.access
 
     def start(self) -> None:
         """A refresh starts."""
         self.state = advance(self.state, Event.STARTED)
         self.cooling_until = None
 
-    def issue(self, token: AccessToken, refresh_token: Secret, now: Instant, *, asked: bool) -> None:
-        """Put newly issued tokens in force.
+    def issue(self, issued: Issued, token: AccessToken, used: Secret, now: Instant, *, asked: bool) -> AccessToken:
+        """Put newly issued tokens in force, and return the access token.
 
         Args:
+            token: as :meth:`token` made it.
+            used: the refresh token that was sent; one that was only tried begins a new life.
             asked: a rejected answer asked for this refresh, which `min_interval` counts.
         """
+        tried = self.trying(used)
         self.state = advance(self.state, Event.ISSUED)
-        self._in_force(token, refresh_token, now)
+        self.lineage = self.lineage.after(issued, used, tried=tried)
+        if tried:
+            self.candidate = None
+            if self.access is not None:
+                self._end_life("signed_out")  # Else nothing of it has been used here.
+        self._in_force(token, issued.refresh_token or used, now)
+        self.born_at, self.refresh_expires = now, expiry(issued, now)
         self.stats.issued += 1
         if asked:
             self.asked_at = now
+        assert self.access is not None
+        return self.access
 
-    def offer(self, refresh_token: Secret, token: AccessToken | None, now: Instant) -> None:
-        """Put tokens from outside in force; without an access token the present one, of another session, goes."""
-        self.state = advance(self.state, Event.OFFERED)
-        self.asked_at = self.denied = None
-        if token is None:
-            self.refresh_token, self.access, self.issued_at = refresh_token, None, None
-            self._mended()
+    def hold(self, refresh_token: Secret, used: Secret) -> None:
+        """Go on with a refresh token that came in an answer which is of no other use."""
+        if self.trying(used):
+            self.lineage.root(used)
+            self.candidate = Candidate(refresh_token)
         else:
-            self._in_force(token, refresh_token, now)
+            self.lineage = self.lineage.after(Issued(refresh_token, refresh_token, None), used, tried=False)
+            self.refresh_token = refresh_token
 
-    def is_news(self, refresh_token: Secret, access_token: Secret | None, *, configured: bool) -> bool:
-        """Tell whether an offer brings anything: not the token in use, nor the refused one, nor an unchanged config."""
-        if refresh_token == self.denied or (configured and refresh_token.fingerprint() == self.configured):
-            return False
-        known = self.access.value if self.access is not None else None
-        return refresh_token != self.refresh_token or (access_token is not None and access_token != known)
+    def refuse(self, used: Secret) -> None:
+        """A refresh token that was only tried was refused."""
+        self.lineage.refuse(used)
+        self.candidate = None
+
+    def keep(self) -> None:
+        """The refresh that tried a token is over; the session goes on."""
+        self.state = advance(self.state, Event.KEPT)
+        self.cooling_until = None
 
     def deny(self, refresh_token: Secret) -> None:
-        """The token endpoint refused this refresh token."""
+        """The token endpoint refused the refresh token in force. One that was to be tried takes its place."""
+        candidate = self.candidate
         self.state = advance(self.state, Event.DENIED)
-        self.denied = refresh_token
+        self.lineage.refuse(refresh_token)
         self._end("refresh_denied")
+        self.refused = refresh_token
+        if candidate is not None:
+            self._sign_in(candidate.refresh_token, None)
 
     def leave(self, reason: LogoutReason) -> tuple[Secret | None, Secret | None]:
         """Somebody signed out; return the refresh and the access token that were in force."""
         ended = (self.refresh_token, None if self.access is None else self.access.value)
         self.state = advance(self.state, Event.LEFT)
+        if self.refresh_token is not None:
+            self.lineage.end(self.refresh_token)  # So that others know which one is being revoked.
+        if self.candidate is not None:
+            self.lineage.root(self.candidate.refresh_token)  # It is not to come back by itself.
         self._end(reason)
+        self.refused = None
         return ended
 
+    def tell(self, problem: str, now: Instant, retry_after: float | None, jitter: float) -> float:
+        """Those who wait are told that it is unavailable, while the call goes on; return the seconds of cool-off."""
+        self.state = advance(self.state, Event.TOLD)
+        self.failures += 1
+        return self._cool(problem, now, retry_after, jitter)
+
     def give_up(
-        self, problem: str, now: Instant, retry_after: float | None, jitter: float, *, listening: bool
+        self, problem: str, now: Instant, retry_after: float | None, jitter: float, *, resting: bool = False
     ) -> float:
         """A refresh is given up; return the seconds of cool-off.
 
         Args:
-            listening: its last call still runs, and what it answers still counts.
+            resting: only a request may ask for the next one.
         """
+        counted = self.state is State.LISTENING
         self.state = advance(self.state, Event.GAVE_UP)
-        if not self.listening:
-            self.failures += 1
-        pause = cool_off(self.failures, retry_after, jitter)
-        self.cooling_until, self.listening, self.problem = now.after(pause), listening, problem
-        return pause
+        self.failures += not counted
+        if self.candidate is not None and self.trial_due(now):
+            self.candidate.postpone(now)
+        self.resting = resting
+        return self._cool(problem, now, retry_after, jitter)
 
-    def record(self) -> StoredSession:
-        """Return what a store is to keep of the present facts."""
-        if self.refresh_token is None:
-            denied = self.denied.fingerprint() if self.denied is not None else None
-            return StoredSession(None, None, None, self.generation, self.configured, self.reason, denied)
-        return self.record_with(self.access, self.refresh_token)
+    def hurry(self) -> None:
+        """The configuration has changed: what was unavailable may be tried at once."""
+        self.failures = 0
+        self.resting = False
+        if self.state is State.COOLING:
+            self.cooling_until = None
+        if self.candidate is not None:
+            self.candidate.not_before = None
 
-    def record_with(self, token: AccessToken | None, refresh_token: Secret) -> StoredSession:
-        """Return what a store is to keep once these tokens are in force."""
-        if token is None:
-            return StoredSession(refresh_token, generation=self.generation, configured=self.configured)
-        expires_at = token.expires.wall if token.expires is not None else None
-        return StoredSession(refresh_token, token.value, expires_at, token.generation, self.configured)
+    def accept(self, generation: int) -> None:
+        """An upstream accepted a token."""
+        if generation == self.generation:
+            self.proven, self.rejected = True, False
 
-    def token_of(self, record: StoredSession, now: Instant, jitter: float) -> AccessToken | None:
-        """Return a stored access token with a generation newer than ours, None if it has expired or is ours."""
-        if record.access_token is None or (self.access is not None and self.access.value == record.access_token):
+    def reject(self, generation: int, life: int) -> None:
+        """An upstream rejected a token."""
+        if generation == self.generation and life == self.life:
+            self.rejected = True
+
+    # The steps of which these events are made.
+
+    def _sign_in(
+        self, refresh_token: Secret, token: AccessToken | None, now: Instant | None = None, *, known: bool = False
+    ) -> None:
+        self._end_life("signed_out")
+        self.state = advance(self.state, Event.OFFERED)
+        if not known:
+            self.lineage.begin(refresh_token)
+        self.candidate = self.refused = None
+        self._renew_life()
+        self.refresh_token, self.access, self.refresh_expires = refresh_token, None, None
+        if token is not None and now is not None:
+            self._in_force(token, refresh_token, now)
+        self._mended()
+
+    def _take(self, stored: StoredSession, refresh_token: Secret, now: Instant, jitter: float) -> None:
+        """Begin a life with what a store holds."""
+        self.state = advance(self.state, Event.OFFERED)
+        self.candidate = self.refused = None
+        self._renew_life()
+        self.refresh_token, self.refresh_expires = refresh_token, moment(stored.refresh_expires_at, now)
+        token = stored_token(self, stored, now, jitter)
+        if token is not None:
+            self._in_force(token, refresh_token, now)
+        self.generation = max(self.generation, stored.generation)
+        self._mended()
+
+    def _go_on(self, refresh_token: Secret, token: AccessToken | None, now: Instant) -> bool:
+        """The refresh token in force was brought once more."""
+        known = self.access.value if self.access is not None else None
+        if token is None or token.value == known:
+            if self.state is not State.COOLING:
+                return False
+            self.state = advance(self.state, Event.OFFERED)
+            self._mended()
+            return True
+        self.state = self.state if self.state in IN_FLIGHT else advance(self.state, Event.OFFERED)
+        self._in_force(token, refresh_token, now)
+        return True
+
+    def _adopt_the_end(self, news: StoredSession) -> SignedOut | None:
+        if self.state in OUT:
+            self.lineage.learn(news)
             return None
-        lifetime = None if record.expires_at is None else record.expires_at - now.wall
-        if lifetime is not None and lifetime <= 0:
+        if news.signed_out != "refresh_denied":
+            self.lineage.learn(news)
+            self.leave("signed_out")
+            return SignedOut("signed_out")
+        if self.refresh_token is None or not self.lineage.same_denial(news, self.refresh_token):
             return None
-        generation = max(record.generation, self.generation + 1)
-        return token_from(Issued(record.access_token, None, lifetime), generation, now, self.policy, jitter)
+        refused = self.refresh_token
+        self.lineage.learn(news)
+        self.deny(refused)
+        return SignedOut("refresh_denied")
+
+    def _renew_life(self) -> None:
+        self._lives += 1
+        self.life = self._lives
+        self.access = self.issued_at = self.born_at = self.asked_at = None
+        self.proven = self.rejected = False
+
+    def _end_life(self, reason: LogoutReason) -> None:
+        """The life that there is ends, for another one to begin."""
+        if self.life:
+            self.stats.logouts += 1
+            self.stats.ended[reason] = self.stats.ended.get(reason, 0) + 1
+            self._renew_life()
+
+    def _end(self, reason: LogoutReason) -> None:
+        self._end_life(reason)
+        self.life = 0
+        self.refresh_token = self.access = self.candidate = self.refresh_expires = None
+        self._mended()
+        self.reason = reason
 
     def _in_force(self, token: AccessToken, refresh_token: Secret, now: Instant) -> None:
-        self.refresh_token, self.access, self.generation, self.issued_at = refresh_token, token, token.generation, now
+        self.access = token.in_life(self.life)
+        self.refresh_token, self.generation, self.issued_at = refresh_token, token.generation, now
+        self.born_at, self.proven, self.rejected = None, False, False
         self._mended()
 
     def _mended(self) -> None:
-        self.failures, self.problem, self.cooling_until, self.listening = 0, None, None, False
+        self.failures, self.problem, self.resting = 0, None, False
+        if self.state not in IN_FLIGHT:
+            self.cooling_until = None
         self.reason = "no_session"
 
-    def _end(self, reason: LogoutReason) -> None:
-        self.stats.logouts += 1
-        self.stats.ended[reason] = self.stats.ended.get(reason, 0) + 1
-        self.refresh_token = self.access = None
-        self._mended()
-        self.reason = reason
+    def _cool(self, problem: str, now: Instant, retry_after: float | None, jitter: float) -> float:
+        pause = cool_off(self.failures, retry_after, jitter)
+        self.cooling_until, self.problem = now.after(pause), problem
+        return pause

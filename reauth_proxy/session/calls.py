@@ -11,6 +11,7 @@ import structlog
 
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.protocols import TokenEndpoint
+from reauth_proxy.session.stopped import wait_for
 from reauth_proxy.session.tokens import Secret, TokenReply, Unavailable
 
 _log = structlog.get_logger()
@@ -57,6 +58,10 @@ class Calls:
             self._running[refresh_token] = task
         return task
 
+    def running(self) -> list[tuple[Secret, asyncio.Task[TokenReply]]]:
+        """Return the calls that run, each with its refresh token."""
+        return list(self._running.items())
+
     def hang_up(self) -> None:
         """Cancel every call."""
         for task in self._running.values():
@@ -67,15 +72,18 @@ class Calls:
         await end(self._running.values())
 
     async def _call(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+        limit = self._limit
+        call = asyncio.ensure_future(self._endpoint.refresh(refresh_token, access_token))
         try:
-            async with asyncio.timeout(self._limit):
-                return await self._endpoint.refresh(refresh_token, access_token)
-        except TimeoutError:
-            return Unavailable(f"no answer within {self._limit:g} s; hung up", broken=True)
+            await wait_for({call}, limit)
+            if call.done():
+                return call.result()
+            return Unavailable(f"no answer within {limit:g} s; hung up", broken=True)
         except Exception as error:
             _log.error("refresh.failed", credential=self._name, **where(error))
             return Unavailable("an unexpected error in this program; the log says where")
         finally:
+            await end({call})
             del self._running[refresh_token]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -12,12 +13,16 @@ from reauth_proxy.errors import StoreError
 from reauth_proxy.session.book import Book
 from reauth_proxy.session.calls import where
 from reauth_proxy.session.ending import end
-from reauth_proxy.session.flight import Flight
 from reauth_proxy.session.ledger import Ledger
+from reauth_proxy.session.records import record
+from reauth_proxy.session.refresh import Refresh
 from reauth_proxy.session.state import SignedOut
-from reauth_proxy.session.tokens import AccessToken, Instant, StoredSession
+from reauth_proxy.session.tokens import AccessToken, Instant, Secret, StoredSession
 
 _log = structlog.get_logger()
+
+#: Seconds between two looks at the store while there is no session: every request may ask.
+LOOK_EVERY: Final = 1.0
 
 
 class Following:
@@ -25,8 +30,9 @@ class Following:
 
     Args:
         name: of the credential, for the log.
-        flight: returns the refresh in flight, if any.
+        refresh: returns the refresh in flight, if any.
         heard: called once something else is in force; with what those who wait are to be told, None for nothing.
+        discard: has tokens revoked that nobody else knows of.
     """
 
     def __init__(
@@ -36,17 +42,21 @@ class Following:
         ledger: Ledger,
         clock: Callable[[], Instant],
         random: Callable[[], float],
-        flight: Callable[[], Flight | None],
+        refresh: Callable[[], Refresh | None],
         heard: Callable[[AccessToken | SignedOut | None], None],
+        discard: Callable[[Secret | None, Secret | None], None],
     ) -> None:
         self._name = name
         self._book = book
         self._ledger = ledger
         self._clock = clock
         self._random = random
-        self._flight = flight
+        self._refresh = refresh
         self._heard = heard
+        self._discard = discard
         self._task: asyncio.Task[None] | None = None
+        self._looked_at: Instant | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to listen."""
@@ -54,43 +64,54 @@ class Following:
 
     async def close(self) -> None:
         """Listen no more."""
-        if self._task is not None:
-            await end({self._task})
+        await end({task for task in (self._task, self._looking) if task is not None})
 
     async def glance(self) -> None:
-        """While there is no session: see whether somebody put one into the store."""
-        with contextlib.suppress(StoreError):
-            self._adopt(await self._ledger.glance(self._clock()))
+        """While there is no session: see whether somebody put one into the store, at most once per second."""
+        now = self._clock()
+        if self._looked_at is None or self._looked_at.after(LOOK_EVERY).reached(now):
+            self._looked_at = now
+            await self._look()
 
     async def _follow(self) -> None:
         changes = self._ledger.changes()
         try:
             async for _ in changes:
                 self._ledger.stir()
-                flight = self._flight()
-                if flight is not None:
-                    flight.nudge()
+                refresh = self._refresh()
+                if refresh is not None:
+                    refresh.nudge(by_the_store=True)
                     continue
-                with contextlib.suppress(StoreError):
-                    self._adopt(await self._ledger.look(ours_is_dead=self._book.refresh_token is None))
+                await self._look()
         except Exception as error:
             # Refreshes read the store all the same; only an idle session learns of news later.
             _log.error("store.unheard", credential=self._name, **where(error))
         finally:
             await changes.aclose()
 
+    def has_news(self) -> None:
+        """Somebody found that the store holds something newer: look at it, when there is time."""
+        if self._task is not None and not self._task.done():
+            self._looking = asyncio.create_task(self._look(), name=f"look for {self._name}")
+
+    async def _look(self) -> None:
+        with contextlib.suppress(StoreError):
+            self._adopt(await self._ledger.look(ours_is_dead=self._book.refresh_token is None))
+
     def _adopt(self, news: StoredSession | None) -> None:
         book = self._book
-        if news is None or self._flight() is not None:
+        if news is None or self._refresh() is not None:
             return
-        gone = book.refresh_token is None
+        life, ours = book.life, book.tokens()
         self._ledger.heard(news)
         verdict = book.adopt(news, self._clock(), self._random())
-        who = {"credential": self._name, "generation": book.generation}
         if isinstance(verdict, SignedOut):
+            who = {"credential": self._name, "generation": book.generation}
             _log.warning("session.signed_out", reason=verdict.reason, adopted=True, **who)
-        elif gone and book.refresh_token is not None:
-            _log.info("session.resumed", **who)
-        elif verdict is not None:
-            _log.info("refresh.adopted", **who)
+            if ours is not None and verdict.reason == "signed_out" and ours[0].fingerprint() not in news.spent:
+                self._discard(*ours)  # Whoever signed out did not know of them.
+        elif verdict is not None and life == book.life:
+            _log.info("refresh.adopted", credential=self._name, generation=book.generation)
+        if news.refresh_token is None and book.refresh_token is not None:
+            self._ledger.keep(record(book))  # Another process was refused with an older token, or by another endpoint.
         self._heard(verdict)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from reauth_proxy.errors import StoreAway, StoreBusy, StoreCorrupt, StoreError, StoreSuperseded
+from reauth_proxy.errors import StoreAway, StoreBusy, StoreCorrupt, StoreEnded, StoreError, StoreSuperseded
 from reauth_proxy.session.calls import where
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.protocols import Store
@@ -25,23 +24,23 @@ LONGEST_PAUSE: Final = 30.0
 _SHORTEST_PAUSE: Final = 0.5
 #: Seconds that the last attempt may take when the program ends.
 _LAST_ATTEMPT: Final = 3.0
-_REMEMBERED: Final = 32
-#: Seconds between two glances.
-LOOK_EVERY: Final = 1.0
 
 
 class Ledger:
-    """Stands between a session and its store. No failing store ends a session: it goes on from memory, loudly."""
+    """Stands between a session and its store. No failing store ends a session: it goes on from memory, loudly.
 
-    def __init__(self, name: str, store: Store, random: Callable[[], float]) -> None:
+    Args:
+        has_news: called when it is found that the store holds something newer than what was to be saved.
+    """
+
+    def __init__(self, name: str, store: Store, random: Callable[[], float], has_news: Callable[[], None]) -> None:
         self._name = name
         self._store = store
         self._random = random
+        self._has_news = has_news
         self._lock = asyncio.Lock()
         #: What the store holds, as far as we know: loaded or saved last. Anything else in it is somebody's news.
         self._known: StoredSession | None = None
-        #: Fingerprints of the refresh tokens that it held before: a store that has one of them again went back.
-        self._past: deque[str] = deque(maxlen=_REMEMBERED)
         #: What it is to hold, until it does.
         self._wanted: StoredSession | None = None
         #: Somebody asked for it, by a login or a sign-out: it replaces whatever is there.
@@ -49,11 +48,10 @@ class Ledger:
         #: A request was made with this refresh token, and its answer is not saved.
         self._doubted: Secret | None = None
         self._saver: asyncio.Task[None] | None = None
+        #: Strong references: what was begun is saved, whoever is cancelled meanwhile.
+        self._deeds: set[asyncio.Task[None]] = set()
         self._closing = False
-        #: Done after the saver's next attempt.
-        self._tried: asyncio.Future[None] | None = None
         self._urgent = asyncio.Event()
-        self._looked_at: Instant | None = None
         #: What went wrong last, by what was to be done, until it works.
         self._problems: dict[str, str] = {}
 
@@ -75,7 +73,7 @@ class Ledger:
             if stored is None:
                 raise
             _log.error("store.recovered", credential=self._name, generation=stored.generation, problem=str(error))
-            self._want(stored)
+            self.keep(stored)
         self._known = stored
         self._note_mark(stored)
         return stored
@@ -126,16 +124,19 @@ class Ledger:
             self._restore()
             return None
         self._note_mark(stored)
+        if stored == self._wanted:
+            self._saved(stored)  # A save that took too long for anybody to wait for it.
         if stored == self._known:
             return None
-        if ours_is_dead:
-            return stored
         ours, wanted = self._known, self._wanted
+        if wanted is not None and self._deliberate:
+            return None  # Somebody's deed here comes after whatever that is.
+        if ours_is_dead or ours is None or stored.line != ours.line:
+            return stored
         if wanted is not None:
             # Both were refreshed while the store was away: theirs, which is stored, is what the others use by now.
-            newer = stored.refresh_token is not None and stored.generation >= wanted.generation
-            return stored if newer and not self._deliberate else None
-        if ours is not None and stored.refresh_token is not None and stored.refresh_token.fingerprint() in self._past:
+            return stored if stored.refresh_token is not None and stored.generation >= wanted.generation else None
+        if stored.refresh_token is not None and stored.refresh_token.fingerprint() in ours.spent:
             self._complain("read", StoreError("it went back to an older session; ours is put there again"))
             self._restore()
             return None
@@ -143,10 +144,9 @@ class Ledger:
 
     def heard(self, news: StoredSession) -> None:
         """Take note that the session goes by the news now."""
-        self._learn(news)
-        if news.refresh_token is not None:
-            self._wanted, self._deliberate = None, False
-            self._recovered("written", "marked")  # Somebody could write it.
+        self._known = news
+        self._wanted, self._deliberate = None, False
+        self._recovered("written", "marked")  # Somebody could write it.
 
     async def news(self, *, ours_is_dead: bool = False) -> StoredSession | None:
         """Return the news, and take note of them. Raises StoreAway."""
@@ -155,58 +155,74 @@ class Ledger:
             self.heard(stored)
         return stored
 
-    async def glance(self, now: Instant) -> StoredSession | None:
-        """Look for a session that has ended, at most once per second: every request may ask. Raises StoreAway."""
-        if self._looked_at is not None and not self._looked_at.after(LOOK_EVERY).reached(now):
-            return None
-        self._looked_at = now
-        return await self.look(ours_is_dead=True)
-
     def doubts(self, refresh_token: Secret | None) -> bool:
         """Tell whether a request was made with this refresh token, here or elsewhere, whose answer nobody saved."""
         return refresh_token is not None and self._doubted == refresh_token
 
-    async def mark(self, record: StoredSession, now: Instant) -> None:
+    async def mark(self, record: StoredSession, now: Instant | None) -> None:
         """Note, durably if that can be, that the record's refresh token is about to be used.
 
-        Raises StoreSuperseded or StoreAway, and then it must not be.
+        Args:
+            now: when; None where it is another refresh token: then there is only to be seen whether this can be saved.
+
+        Raises:
+            StoreSuperseded, StoreAway: it must not be.
         """
+        known = self._known
+        before = known.used_at if known is not None and self.doubts(record.refresh_token) else None
         try:
-            await self._write(replace(record, used_at=now.wall), "marked")
+            await self._write(replace(record, used_at=before if now is None else now.wall), "marked", self._line)
         except StoreError as error:
             if isinstance(error, StoreSuperseded | StoreAway):
                 raise
-        self._doubted = record.refresh_token
+        if now is not None:
+            self._doubted = record.refresh_token
 
     async def unmark(self, record: StoredSession) -> None:
         """Remove the mark: an answer came, and the refresh token was not used up."""
         self._doubted = None
         with contextlib.suppress(StoreError):
-            await self._write(record, "marked")
+            await self._write(record, "marked", self._line)
 
     async def save(self, record: StoredSession) -> None:
         """Save, with the lock held. Returns when the record is stored, or a background task has been left to do it.
 
-        Raises StoreSuperseded if the lock was lost: somebody else may have saved something newer.
+        Raises StoreSuperseded if the lock was lost, and somebody else may have saved something newer; StoreEnded if
+        somebody signed in or out meanwhile.
         """
-        self._wanted, self._deliberate = record, False
+        # A deed that the store could not take yet is in it now; what comes of it is as deliberate.
+        self._wanted, self._deliberate = record, self._wanted is not None and self._deliberate
         try:
-            await self._write(record, "written")
+            await self._write(record, "written", self._line)
         except StoreSuperseded:
-            self._wanted = None
+            if self._wanted == record:
+                self._wanted = None
             raise
         except StoreError:
             self._start()
 
     async def persist(self, record: StoredSession) -> None:
-        """Save, without the lock held. Returns after one attempt; the background task goes on from there."""
+        """Save what somebody's sign-in or sign-out made of the session, at once: whoever refreshes is refused then.
+
+        Returns after one attempt; the background task goes on from there.
+        """
         self._wanted, self._deliberate = record, True
-        self._urgent.set()
-        await asyncio.wait({self._start()})
+        deed = asyncio.create_task(self._write_deed(record), name=f"deed of {self._name}")
+        self._deeds.add(deed)
+        deed.add_done_callback(self._deeds.discard)
+        await asyncio.wait({deed})
+
+    async def _write_deed(self, record: StoredSession) -> None:
+        try:
+            await self._write(record, "written", None)
+        except StoreError:
+            if self._wanted is not None:
+                self._start()
 
     def keep(self, record: StoredSession) -> None:
         """Have the background task save this, unless it finds something newer."""
-        self._want(record)
+        self._wanted, self._deliberate = record, False
+        self._start()
 
     def stir(self) -> None:
         """Have the background task try again at once: the store may be back."""
@@ -216,41 +232,45 @@ class Ledger:
     async def close(self) -> None:
         """End the background task, after one last attempt at what it had left to do."""
         self._closing = True
+        if self._deeds:
+            await asyncio.wait(self._deeds, timeout=_LAST_ATTEMPT)
+            await end(self._deeds)
         if self._saver is not None:
             saver = self._saver
             await asyncio.wait({saver}, timeout=0.0 if self._wanted is None else 1.0)
             await end({saver})
         if self._wanted is not None:
             with contextlib.suppress(StoreError, TimeoutError):
-                async with asyncio.timeout(_LAST_ATTEMPT), self.lock():
-                    await self._save_wanted()
+                async with asyncio.timeout(_LAST_ATTEMPT):
+                    await self._save_at_last(self._wanted)
 
-    def _want(self, record: StoredSession) -> None:
-        self._wanted, self._deliberate = record, False
-        self._start()
+    async def _save_at_last(self, wanted: StoredSession) -> None:
+        if self._deliberate:
+            await self._write(wanted, "written", None)
+        else:
+            async with self.lock():
+                await self._save_wanted()
 
-    def _learn(self, record: StoredSession) -> None:
-        before = self._known.refresh_token if self._known is not None else None
-        if before is not None and before != record.refresh_token:
-            self._past.append(before.fingerprint())
-        self._known = record
+    @property
+    def _line(self) -> str | None:
+        """What the store must still hold when something is saved that follows from it; None: whatever it holds."""
+        if self._wanted is not None and self._deliberate:
+            return None
+        return "" if self._known is None else self._known.line
 
     def _restore(self) -> None:
         """Put back what the store has lost."""
         if self._wanted is None and self._known is not None and self._known.refresh_token is not None:
-            self._want(self._known)
+            self.keep(self._known)
 
     def _note_mark(self, stored: StoredSession | None) -> None:
         if stored is not None and stored.used_at is not None:
             self._doubted = stored.refresh_token
 
-    def _start(self) -> asyncio.Future[None]:
-        """Have the background task run; return what is done after its next attempt."""
-        if self._tried is None:
-            self._tried = asyncio.get_running_loop().create_future()
-        if self._saver is None:
+    def _start(self) -> None:
+        """Have the background task run."""
+        if self._saver is None and not self._closing:
             self._saver = asyncio.create_task(self._save_until_saved(), name=f"save of {self._name}")
-        return self._tried
 
     async def _save_until_saved(self) -> None:
         """Try until there is nothing left to save, and a lock that failed works: nobody else would find that out."""
@@ -259,30 +279,31 @@ class Ledger:
             while self._wanted is not None or "locked" in self._problems:
                 await self._nap(attempt)
                 attempt += 1
-                tried, self._tried = self._tried, None
                 try:
+                    if self._wanted is not None and self._deliberate:
+                        await self._write(self._wanted, "written", None)
+                        continue
                     async with self.lock():
                         await self._save_wanted()
                 except StoreError:
                     pass  # It has been complained about, or is busy.
                 except Exception as error:
                     self._complain("locked", error)
-                finally:
-                    if tried is not None:
-                        tried.set_result(None)
         finally:
             self._saver = None
-            if self._tried is not None:
-                self._tried.set_result(None)
-                self._tried = None
 
     async def _save_wanted(self) -> None:
-        """Save, unless meanwhile a refresh here saved something newer, or somebody else did."""
-        if self._wanted is not None and (self._deliberate or await self.look() is None) and self._wanted is not None:
-            await self._write(self._wanted, "written")
+        """Save, unless meanwhile a refresh here saved something newer, or somebody else did: then that is told."""
+        if self._wanted is None:
+            return
+        if await self.look() is None:
+            if self._wanted is not None:
+                await self._write(self._wanted, "written", self._line)
+        elif not self._deliberate:
+            self._has_news()
 
     async def _nap(self, attempt: int) -> None:
-        """Wait before the next attempt, shorter if somebody waits for it, but never not at all after a failure."""
+        """Wait before the next attempt, shorter if the store may be back, but never not at all after a failure."""
         pause = backoff(attempt, self._random()) if attempt < 6 else LONGEST_PAUSE
         if attempt > 0:
             await asyncio.sleep(min(pause, _SHORTEST_PAUSE))
@@ -291,23 +312,28 @@ class Ledger:
                 await self._urgent.wait()
         self._urgent.clear()
 
-    async def _write(self, record: StoredSession, done: str) -> None:
-        """Raises StoreError, whatever went wrong; it is in the log then."""
+    async def _write(self, record: StoredSession, done: str, over: str | None) -> None:
+        """Raises StoreError, whatever went wrong; it is in the log then, if it is the store's fault."""
         try:
-            await self._store.save(record)
+            await self._store.save(record, over=over)
+        except StoreEnded:
+            raise
         except Exception as error:
             self._complain(done, error)
             if isinstance(error, StoreError):
                 raise
             raise StoreError("an unexpected error in this program; the log says where") from None
-        self._learn(record)
-        if self._wanted == record:
-            self._wanted, self._deliberate = None, False
+        self._saved(record)
         if record.used_at is None:
             self._doubted = None
             _log.debug("store.saved", credential=self._name, generation=record.generation)
         if self._wanted is None:
             self._recovered("written", "marked", "read")
+
+    def _saved(self, record: StoredSession) -> None:
+        self._known = record
+        if self._wanted == record:
+            self._wanted, self._deliberate = None, False
 
     def _recovered(self, *done: str) -> None:
         before = self._problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from reauth_proxy.session.snapshot import Snapshot
@@ -24,17 +24,25 @@ class Told:
     snapshot: Snapshot
 
 
-def event(before: Snapshot, now: Snapshot) -> Event | None:
-    """Return what happened to a session between two moments; None for nothing that anybody has to know.
+def events(before: Snapshot, now: Snapshot, *, another: bool = False) -> list[Told]:
+    """Return what happened to a session between two moments: nothing, where nobody has to know.
+
+    Args:
+        another: the session now is another person's, or at least another sign-in.
 
     A token endpoint that is away is no end: the session is kept, and comes back by itself.
     """
     was, is_there = before.state != "signed_out", now.state != "signed_out"
+    if was and is_there and another:
+        return [
+            Told("logout", replace(now, state="signed_out", expires_in=None, reason="signed_out", usable=False)),
+            Told("resumed", now),
+        ]
     if was and not is_there:
-        return "logout"
+        return [Told("logout", now)]
     if is_there and not was:
-        return "resumed"
-    return "refreshed" if is_there and now.generation > before.generation else None
+        return [Told("resumed", now)]
+    return [Told("refreshed", now)] if is_there and now.generation > before.generation else []
 
 
 class News:
@@ -42,14 +50,17 @@ class News:
 
     Args:
         look: returns what the session looks like now.
+        life: returns the number of its present life, 0 while nobody is signed in.
 
     Attributes:
         look: the same.
     """
 
-    def __init__(self, look: Callable[[], Snapshot]) -> None:
+    def __init__(self, look: Callable[[], Snapshot], life: Callable[[], int] = lambda: 0) -> None:
         self.look = look
+        self._life = life
         self._before = look()
+        self._life_before = life()
         self._ears: set[asyncio.Queue[Told | None]] = set()
         self._closed = False
 
@@ -61,10 +72,10 @@ class News:
     def tell(self) -> None:
         """Something may have changed."""
         before, self._before = self._before, self.look()
-        happened = event(before, self._before)
-        if happened is not None:
+        life, self._life_before = self._life_before, self._life()
+        for told in events(before, self._before, another=life != self._life_before):
             for ear in tuple(self._ears):
-                self._whisper(ear, Told(happened, self._before))
+                self._whisper(ear, told)
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Queue[Told | None]]:

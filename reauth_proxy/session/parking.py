@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, Generic, TypeVar
 
+from reauth_proxy.session.stopped import grace
+
 T = TypeVar("T")
 
 #: How many are woken per turn of the loop, so that releasing thousands never stalls it.
@@ -37,6 +39,8 @@ class ParkingLot(Generic[T]):
         #: Released, and to be woken in one of the next turns.
         self._leaving: deque[tuple[asyncio.Future[T | None], T | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        #: When the timer is due, in loop time.
+        self._due = 0.0
 
     def __len__(self) -> int:
         """Return how many are parked, those who are about to be woken included."""
@@ -93,11 +97,17 @@ class ParkingLot(Generic[T]):
             self._timer = None
         oldest = next(iter(self._waiting.values()), None)
         if oldest is not None:
+            self._due = oldest
             self._timer = asyncio.get_running_loop().call_at(oldest, self._expire)
 
     def _expire(self) -> None:
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         self._timer = None
+        if more := grace(self._due, now):
+            self._due = now + more  # The process was stopped: the verdict may lie in a socket.
+            self._timer = loop.call_at(self._due, self._expire)
+            return
         expired = []
         for future, deadline in self._waiting.items():
             if deadline > now:

@@ -4,44 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import random as random_module
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Final
 
 import structlog
 
-from reauth_proxy.errors import LoggedOut, LogoutReason, RefreshTimeout, RefreshUnavailable, TooManyParked
+from reauth_proxy.errors import LogoutReason
 from reauth_proxy.session.book import Book
 from reauth_proxy.session.calls import LISTEN_FOR, Calls
+from reauth_proxy.session.chronicle import Cause
 from reauth_proxy.session.ending import end
-from reauth_proxy.session.flight import Cause, Flight
 from reauth_proxy.session.following import Following
 from reauth_proxy.session.ledger import Ledger
+from reauth_proxy.session.lineage import Lineage
 from reauth_proxy.session.news import News
-from reauth_proxy.session.parking import Full, ParkingLot
+from reauth_proxy.session.parking import ParkingLot
 from reauth_proxy.session.protocols import Store, TokenEndpoint
+from reauth_proxy.session.records import record
+from reauth_proxy.session.refresh import Refresh
 from reauth_proxy.session.renewal import Renewal, system_clock
-from reauth_proxy.session.schedule import until_renewal
+from reauth_proxy.session.requests import Requests
+from reauth_proxy.session.schedule import until_renewal, until_trial
 from reauth_proxy.session.state import (
+    IN_FLIGHT,
+    OUT,
     BackOff,
     Closing,
-    Park,
     RefreshPolicy,
-    Relay,
-    Replay,
-    Send,
-    SendBare,
     SignedOut,
     State,
-    decide_rejected,
-    decide_send,
 )
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply
-from reauth_proxy.session.verdicts import Verdict, draining, logged_out, token_or_raise, unavailable
-from reauth_proxy.session.view import View
+from reauth_proxy.session.verdicts import Verdict, logged_out
 
 _log = structlog.get_logger()
 
 
-class Session(View):
+class Session(Requests):
     """One credential's signed-in life.
 
     The endpoint and the store stay open after :meth:`close`: whoever made them closes them.
@@ -49,6 +48,8 @@ class Session(View):
     Args:
         name: of the credential, for the log.
         configured: the refresh token of the config file, if any.
+        endpoint_id: fingerprint of the token endpoint's configuration, which a denial belongs to.
+        discard: has tokens revoked that a call brought after its session had ended.
         clock: gives the present moment.
         random: gives jitter from [0, 1).
     """
@@ -61,102 +62,66 @@ class Session(View):
         policy: RefreshPolicy,
         *,
         configured: Secret | None = None,
+        endpoint_id: str = "",
+        discard: Callable[[Secret | None, Secret | None], None] = lambda refresh_token, access_token: None,
         clock: Callable[[], Instant] = system_clock,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self.name = name
         self._policy = policy
         self._configured = configured
+        self._discard = discard
         self._clock = clock
         self._random = random
-        self._book = Book(policy=policy)
-        self._ledger = Ledger(name, store, random)
+        self._book = Book(policy=policy, lineage=Lineage(endpoint_id))
+        self._ledger = Ledger(name, store, random, lambda: self._following.has_news())
         self._calls = Calls(name, endpoint, policy.timeout + LISTEN_FOR)
         self._lot: ParkingLot[Verdict] = ParkingLot(policy.max_parked, policy.park_timeout)
+        #: The life of those who are parked.
+        self._life = 0
         #: The refresh in flight. Set and cleared with no await in between question and answer.
-        self._flight: Flight | None = None
+        self._in_flight: Refresh | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # strong references
-        self._renewal = Renewal(self._until_renewal, lambda: self._refresh("renewal"))
-        asks = (lambda: self._clock(), random, lambda: self._flight, self._heard)
+        self._renewal = Renewal(self._until_renewal, self._renew)
+        asks = (lambda: self._clock(), random, lambda: self._in_flight, self._heard, discard)
         self._following = Following(name, self._book, self._ledger, *asks)
-        self.news = News(lambda: self.snapshot(self._clock()))
+        self.news = News(lambda: self.snapshot(self._clock()), lambda: self._book.life)
         self._closing = False
+        #: The token that was accepted last; identity is all that the main path compares.
+        self.accepted: AccessToken | None = None
 
-    def adjust(self, policy: RefreshPolicy, endpoint: TokenEndpoint) -> list[asyncio.Task[TokenReply]]:
-        """Use another policy, and for the next calls another endpoint; return the calls that go on with the old one."""
+    def adjust(
+        self, policy: RefreshPolicy, endpoint: TokenEndpoint, endpoint_id: str = ""
+    ) -> list[asyncio.Task[TokenReply]]:
+        """Use another policy, and for the next calls another endpoint; return the calls that go on with the old one.
+
+        Where the endpoint's configuration is another one, what it refused or could not do before counts no more.
+        """
         self._policy = self._book.policy = policy
         self._lot.adjust(policy.max_parked, policy.park_timeout)
+        if endpoint_id != self._book.lineage.endpoint:
+            self._book.lineage.endpoint = endpoint_id
+            self._book.hurry()
+            if self._book.revive():
+                self._told()
+            if self._in_flight is not None:
+                self._in_flight.nudge(by_the_store=False)
         self._renewal.arm()
         return self._calls.use(endpoint, policy.timeout + LISTEN_FOR)
 
     async def start(self) -> None:
         """Read the store, choose between the stored and the configured refresh token, begin to renew behind the scenes.
 
-        What is stored wins if it grew from the configured token, or none is configured. Raises StoreError.
+        What is stored goes on; a configured refresh token that it does not know is tried first. Raises StoreError.
         """
         stored = await self._ledger.open()
         self._book.begin(stored, self._configured, self._clock(), self._random())
+        self._life = self._book.life
         self.news.tell()
         self._renewal.arm()
         self._following.start()
         if self._ledger.doubts(self._book.refresh_token):
             self._refresh("interrupted")
-
-    def usable(self) -> AccessToken | None:
-        """Return a token that may be sent right now, with no refresh due; None: ask :meth:`token`. Made to be fast."""
-        token = self._book.access
-        if token is None or token.renew is None:
-            return token
-        return None if token.renew.reached(self._clock()) else token
-
-    async def token(self, *, fresh: bool = False) -> AccessToken | None:
-        """Return the token to send, after the one refresh where none is usable; None: send without Authorization.
-
-        Args:
-            fresh: the request cannot be sent twice, so a refresh that is due comes first.
-
-        Raises:
-            LoggedOut, RefreshUnavailable, RefreshTimeout, TooManyParked, Draining: the answer to the client.
-        """
-        if self._book.state in (State.EMPTY, State.SIGNED_OUT):
-            await self._following.glance()
-        match decide_send(self._book, self._clock(), needs_fresh=fresh):
-            case SendBare():
-                return None
-            case Send(token, refresh):
-                if refresh:
-                    self._refresh("renewal")
-                return token
-            case BackOff(retry_after):
-                raise unavailable(retry_after, self._policy.on_unavailable)
-            case Park(start):
-                return await self._fresh(start=start)
-
-    async def replace(self, sent_generation: int) -> AccessToken | None:
-        """Return a newer token than the rejected one, after the one refresh; None: relay the rejecting answer as it is.
-
-        Args:
-            sent_generation: of the token that was sent; 0 if the request went without one.
-
-        Raises:
-            LoggedOut, RefreshUnavailable, RefreshTimeout, TooManyParked, Draining: the answer to the client.
-        """
-        if self._book.state in (State.EMPTY, State.SIGNED_OUT):
-            await self._following.glance()
-        match decide_rejected(self._book, self._clock(), self._policy, sent_generation):
-            case Replay(token):
-                self.stats.late += 1
-            case Relay():
-                self.stats.relayed += 1
-                return None
-            case SignedOut(reason):
-                raise logged_out(reason)
-            case BackOff(retry_after):
-                raise unavailable(retry_after, self._policy.on_unavailable)
-            case Park(start):
-                token = await self._park("rejected", start=start)
-        self.stats.replays += 1
-        return token
 
     async def renew(self) -> AccessToken:
         """Refresh now, whatever the present token's age, and return the new one.
@@ -168,50 +133,59 @@ class Session(View):
             raise logged_out(self._book.reason)
         return await self._park("asked", start=True)
 
-    async def offer(
-        self,
-        refresh_token: Secret,
-        access_token: Secret | None = None,
-        lifetime: float | None = None,
-        *,
-        configured: bool = False,
+    async def sign_in(
+        self, refresh_token: Secret, access_token: Secret | None = None, lifetime: float | None = None
     ) -> bool:
-        """Put a new refresh token in force, from the config or the control plane; brings a signed-out session back.
+        """Begin a life with a refresh token that somebody brought: a login, a capture, the control plane.
 
-        Returns once the store was tried, False if there was nothing new in it.
+        Returns once the store was tried, False if nothing has changed: the token is in force, or used up by this life.
 
         Args:
             lifetime: of the access token, in seconds; None where unknown.
-            configured: it comes from the config file, whose token the stored one is compared to at the next start.
         """
         book, now = self._book, self._clock()
-        if not book.is_news(refresh_token, access_token, configured=configured):
-            return False
         token = None
         if access_token is not None:
             token = book.token(Issued(access_token, None, lifetime), now, self._random())
-        if configured:
-            book.configured = refresh_token.fingerprint()
-        self._supersede()
-        resumed = book.state not in (State.READY, State.REFRESHING)
-        book.offer(refresh_token, token, now)
-        if resumed:
-            _log.info("session.resumed", **self._who())
-        if token is not None:
-            self._lot.release(token)
+        life = book.life
+        if not book.sign_in(refresh_token, token, now):
+            if book.lineage.has_spent(refresh_token):
+                _log.warning("session.kept", detail=_SPENT, **self._who())
+            return False
+        if book.life != life:
+            self._supersede()
+        self._told(book.access if token is not None else None)
         self._go_on()
-        await self._ledger.persist(book.record())
+        await self._ledger.persist(record(book))
+        return True
+
+    async def configure(self, refresh_token: Secret) -> bool:
+        """Take note of a refresh token that turned up in the configuration; return whether it is news.
+
+        Where there is a session, it is tried behind the scenes, and takes its place once it has been issued against.
+        """
+        life = self._book.life
+        if not self._book.configure(refresh_token, self._clock()):
+            return False
+        self._told()
+        self._go_on()
+        if self._book.life != life:
+            await self._ledger.persist(record(self._book))
         return True
 
     async def sign_out(self, reason: LogoutReason = "signed_out") -> tuple[Secret | None, Secret | None]:
-        """End the session, with everybody who is parked; return its tokens, refresh and access, after the store."""
+        """End the session, with everybody who is parked; return its tokens, refresh and access, after the store.
+
+        What a call that runs still brings goes to `discard`.
+        """
         self._supersede()
         ended = self._book.leave(reason)
+        for used, call in self._calls.running():
+            self._keep_task(self._discard_late(used, call), f"farewell to a call of {self.name}")
         _log.warning("session.signed_out", reason=reason, **self._who())
-        self._lot.release(SignedOut(reason))
+        self._told(SignedOut(reason))
         self._renewal.stop()
-        self.news.tell()
-        await self._ledger.persist(self._book.record())
+        await self._ledger.persist(record(self._book))
         return ended
 
     async def close(self, grace: float = 10.0) -> None:
@@ -221,8 +195,8 @@ class Session(View):
         self.news.close()
         await self._following.close()
         self._lot.release(Closing())
-        if self._flight is not None:
-            self._flight.hurry()
+        if self._in_flight is not None:
+            self._in_flight.hurry()
         try:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=grace)
@@ -232,61 +206,70 @@ class Session(View):
         await self._calls.close()
         await self._ledger.close()
 
-    async def _fresh(self, *, start: bool) -> AccessToken:
-        """Park for a fresh token; where there is none to be had, the present one will do while it works."""
-        try:
-            return await self._park("expired", start=start)
-        except (LoggedOut, RefreshUnavailable, RefreshTimeout, TooManyParked):
-            present = self._book.usable(self._clock())
-            if present is None:
-                raise
-            return present
-
-    async def _park(self, cause: Cause, *, start: bool) -> AccessToken:
-        if self._closing:
-            raise draining()
-        if start:
-            self._refresh(cause)
-        try:
-            verdict = await self._lot.park()
-        except Full:
-            raise TooManyParked("Too many requests wait for a refresh already.", 1.0) from None
-        except TimeoutError:
-            raise RefreshTimeout("The refresh goes on, but this request has waited long enough.", 1.0) from None
-        return token_or_raise(verdict, self._policy.on_unavailable)
-
     def _refresh(self, cause: Cause) -> None:
         """Start the one refresh, unless it runs. No await here: two that ask in one turn get one refresh."""
-        if self._flight is not None or self._closing:
+        if self._in_flight is not None or self._closing:
             return
         self._book.start()
         plan = (self._book, self._ledger, self._calls, self._clock, self._random)
-        flight = self._flight = Flight(self.name, cause, *plan, self._settle)
-        task = asyncio.create_task(self._fly(flight), name=f"refresh of {self.name}")
+        refresh = self._in_flight = Refresh(self.name, cause, *plan, self._settle)
+        self._keep_task(self._run(refresh), f"refresh of {self.name}")
+
+    def _keep_task(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _fly(self, flight: Flight) -> None:
+    async def _run(self, refresh: Refresh) -> None:
         try:
-            await flight.run()
+            await refresh.run()
         finally:
-            if self._flight is flight:
-                self._flight = None
-                if self._book.state is State.REFRESHING:
+            if self._in_flight is refresh:
+                self._in_flight = None
+                if self._book.state in IN_FLIGHT:
                     # Cancelled by somebody other than us: nobody may be left waiting, nor the slot wedged.
-                    pause = self._book.give_up("the refresh was cancelled", self._clock(), None, 0, listening=False)
-                    self._lot.release(BackOff(pause))
+                    pause = self._book.give_up("the refresh was cancelled", self._clock(), None, 0)
+                    self._told(BackOff(pause))
+            if refresh.orphan is not None:
+                self._discard_unless_in_force(*refresh.orphan)
             self._go_on()
 
-    def _settle(self, verdict: Verdict) -> None:
-        if not self._book.listening:
-            self._flight = None
-        self._lot.release(verdict)
+    def _settle(self, verdict: Verdict | None) -> None:
+        if self._book.state is not State.LISTENING:
+            self._in_flight = None
+        self._told(verdict)
+
+    def _told(self, verdict: Verdict | None = None) -> None:
+        """Tell those who are parked, and whoever listens, what the session is now.
+
+        Who parked in a life that has ended is told so, whatever the verdict is for the new one.
+        """
+        if self._life != self._book.life:
+            before, self._life = self._life, self._book.life
+            self._lot.release(verdict if isinstance(verdict, SignedOut) else SignedOut("signed_out"))
+            if before and self._life and not isinstance(verdict, SignedOut):
+                _log.warning("session.signed_out", reason="signed_out", detail=_REPLACED, **self._who())
+            if self._life:
+                _log.info("session.resumed", **self._who())
+        elif verdict is not None:
+            self._lot.release(verdict)
+        self.news.tell()
 
     def _supersede(self) -> None:
         """The refresh in flight, if any, is for a session that is no more."""
-        if self._flight is not None:
-            self._flight.supersede()
+        if self._in_flight is not None:
+            self._in_flight.supersede()
+            self._in_flight = None
+
+    async def _discard_late(self, used: Secret, call: asyncio.Task[TokenReply]) -> None:
+        """Have revoked what a call brings whose session has ended meanwhile."""
+        await asyncio.wait({call})
+        if not call.cancelled() and isinstance(issued := call.result(), Issued):
+            self._discard_unless_in_force(issued, used)
+
+    def _discard_unless_in_force(self, issued: Issued, used: Secret) -> None:
+        if self._book.state in OUT and self._book.reason == "signed_out":
+            self._discard(issued.refresh_token or used, issued.access_token)
 
     def _go_on(self) -> None:
         """Refresh for those who are parked still, such as behind a refresh that was superseded; arm the timer."""
@@ -296,15 +279,23 @@ class Session(View):
         self._renewal.arm()
 
     def _until_renewal(self) -> float | None:
-        if not self._policy.background or self._closing or self._flight is not None:
+        if self._closing or self._in_flight is not None:
             return None
-        return until_renewal(self._book, self._clock())
+        now = self._clock()
+        waits = [until_trial(self._book, now), until_renewal(self._book, now) if self._policy.background else None]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _renew(self) -> None:
+        self._refresh("configured" if self._book.trial_due(self._clock()) else "renewal")
 
     def _heard(self, verdict: AccessToken | SignedOut | None) -> None:
         """What somebody else stored is in force now."""
-        if verdict is not None:
-            self._lot.release(verdict)
+        self._told(verdict)
         self._go_on()
 
     def _who(self) -> dict[str, object]:
         return {"credential": self.name, "generation": self._book.generation}
+
+
+_SPENT: Final = "this refresh token has been used up: the session that grew from it goes on"
+_REPLACED: Final = "another sign-in has taken its place"

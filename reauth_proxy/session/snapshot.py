@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from reauth_proxy.errors import LogoutReason
 from reauth_proxy.session.book import Book
-from reauth_proxy.session.state import State, seconds_between
+from reauth_proxy.session.state import OUT, State, seconds_between
 from reauth_proxy.session.tokens import Instant
 
 Condition = Literal["fresh", "stale", "refreshing", "signed_out"]
@@ -22,7 +22,9 @@ class Snapshot:
         reason: why requests that the upstream rejects are answered with a logout now, None if they are not.
         store_failed: the store fails: the newest tokens may not survive this process, or others hold newer ones.
         problem: why the last refresh was given up, for people; None once one worked.
-        usable: there is an access token that may be sent.
+        usable: there is an access token that may be sent, and that no upstream has rejected since it was last accepted.
+        rejected: an upstream has rejected it, and none has accepted it since.
+        untried: no token request has been answered yet.
     """
 
     state: Condition
@@ -33,6 +35,13 @@ class Snapshot:
     store_failed: bool
     problem: str | None
     usable: bool = True
+    rejected: bool = False
+    untried: bool = False
+
+    def shown(self) -> dict[str, Any]:
+        """Return what is told of it as JSON."""
+        hidden = ("rejected", "untried")  # they are in `state`, `usable` and the problems
+        return {name: value for name, value in asdict(self).items() if name not in hidden}
 
     def __str__(self) -> str:
         story = [f"generation {self.generation}", f"{self.parked} parked"]
@@ -48,16 +57,27 @@ def take_snapshot(book: Book, now: Instant, *, parked: int, store_failed: bool) 
     expires = book.access.expires if book.access is not None else None
     expires_in = max(0.0, seconds_between(now, expires)) if expires is not None else None
     condition, reason = _condition(book, now)
-    usable = book.usable(now) is not None
-    return Snapshot(condition, book.generation, expires_in, reason, parked, store_failed, book.problem, usable)
+    usable = book.usable(now) is not None and not book.rejected
+    return Snapshot(
+        condition,
+        book.generation,
+        expires_in,
+        reason,
+        parked,
+        store_failed,
+        book.problem,
+        usable,
+        book.rejected,
+        book.issued_at is None,
+    )
 
 
 def _condition(book: Book, now: Instant) -> tuple[Condition, LogoutReason | None]:
-    if book.state in (State.EMPTY, State.SIGNED_OUT):
+    if book.state in OUT:
         return "signed_out", book.reason
     if book.state is State.REFRESHING:
         return "refreshing", None
     token = book.usable(now)
-    if token is None:
-        return "stale", "refresh_unavailable" if book.state is State.COOLING else None
+    if token is None or book.rejected:
+        return "stale", "refresh_unavailable" if book.state in (State.COOLING, State.LISTENING) else None
     return ("stale" if token.renew is not None and token.renew.reached(now) else "fresh"), None

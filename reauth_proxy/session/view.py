@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reauth_proxy.session.book import Book, Stats
-from reauth_proxy.session.flight import Flight
+from reauth_proxy.session.book import Book
 from reauth_proxy.session.history import History
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.parking import ParkingLot
+from reauth_proxy.session.refresh import Refresh
 from reauth_proxy.session.snapshot import Snapshot, take_snapshot
-from reauth_proxy.session.state import Park, RefreshPolicy, State, decide_rejected, decide_send
+from reauth_proxy.session.state import RefreshPolicy, State, Wait, decide_send
+from reauth_proxy.session.stats import Stats
 from reauth_proxy.session.tokens import Instant
 from reauth_proxy.session.verdicts import Verdict
 
@@ -24,11 +25,11 @@ class View:
     _lot: ParkingLot[Verdict]
     _policy: RefreshPolicy
     _clock: Callable[[], Instant]
-    _flight: Flight | None
+    _in_flight: Refresh | None
     _closing: bool
 
     def __repr__(self) -> str:
-        story = [str(self.snapshot(self._clock()))] + [repr(self._flight)] * bool(self._flight)
+        story = [str(self.snapshot(self._clock()))] + [repr(self._in_flight)] * bool(self._in_flight)
         story += ["closing"] * self._closing
         return f"<Session {self.name} {self._book.state.value}: {', '.join(story)}>"
 
@@ -73,11 +74,12 @@ class View:
     @property
     def waits(self) -> bool:
         """Whether a request that asks for a token now would have to wait for a refresh."""
-        return isinstance(decide_send(self._book, self._clock(), needs_fresh=False), Park)
+        return isinstance(decide_send(self._book, self._clock(), needs_fresh=False), Wait)
 
-    def parks(self, sent_generation: int) -> bool:
-        """Tell whether :meth:`replace` would have to wait for a refresh now; it never returns None then."""
-        return isinstance(decide_rejected(self._book, self._clock(), self._policy, sent_generation), Park)
+    @property
+    def life(self) -> int:
+        """The number of the present life, 0 while nobody is signed in; a request belongs to the one it began in."""
+        return self._book.life
 
     @property
     def logouts(self) -> int:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 
+from reauth_proxy.errors import StoreEnded
 from reauth_proxy.session.tokens import STAND_IN, Secret, StoredSession
 from reauth_proxy.stores.file import FileStore
 from tests.commands.stage import address, browse, endpoint, put, run, stored, write_config
@@ -53,7 +54,7 @@ async def test_a_person_signs_in_with_a_browser_and_the_tokens_are_in_the_store(
     assert session.refresh_token is not None
     assert session.access_token is not None
     assert server.valid(session.access_token.reveal())
-    assert (session.generation, session.configured, session.signed_out) == (1, None, None)
+    assert (session.generation, session.life, session.signed_out) == (1, session.refresh_token.fingerprint(), None)
     assert before + 290 < (session.expires_at or 0) < time.time() + 301
     assert stat.S_IMODE((tmp_path / "session.json").stat().st_mode) == 0o600
     (asked,) = server.requests
@@ -185,7 +186,10 @@ async def test_a_refresh_token_is_read_from_standard_input(server: LoginServer, 
     status, out, _ = await run("login", "-c", str(config), "--stdin", stdin=b"refresh-CANARY-9\r\n")
     assert status == 0
     assert out.startswith("Signed in.")
-    assert await stored(tmp_path) == StoredSession(Secret("refresh-CANARY-9"), generation=1)
+    token = Secret("refresh-CANARY-9")
+    assert await stored(tmp_path) == StoredSession(
+        token, generation=1, life=token.fingerprint(), roots=(token.fingerprint(),)
+    )
     assert server.calls == []
 
 
@@ -284,21 +288,39 @@ async def test_a_store_that_cannot_be_read_is_replaced(server: LoginServer, tmp_
     status, _, err = await run("login", "-c", str(config), "--stdin", stdin=b"new-CANARY")
     assert status == 0
     assert "could not be read, and is replaced" in err
-    assert await stored(tmp_path) == StoredSession(Secret("new-CANARY"), generation=1)
+    session = await stored(tmp_path)
+    assert session is not None
+    assert (session.refresh_token, session.generation) == (Secret("new-CANARY"), 1)
 
 
-async def test_it_waits_for_a_process_that_refreshes(server: LoginServer, tmp_path: Path) -> None:
+async def test_it_waits_for_no_process_that_refreshes_and_what_that_one_gets_is_not_saved(
+    server: LoginServer, tmp_path: Path
+) -> None:
     config = write_config(tmp_path, {"token_endpoint": endpoint(server)})
     store = FileStore(tmp_path / "session.json")
+    old = StoredSession(Secret("old-CANARY"), generation=6, life="old")
     async with store.lock():
-        await store.save(StoredSession(Secret("old-CANARY"), generation=6))
-        login = asyncio.create_task(run("login", "-c", str(config), "--stdin", stdin=b"new-CANARY"))
-        await asyncio.wait([login], timeout=1.0)
-        assert not login.done()
-        assert await store.load() == StoredSession(Secret("old-CANARY"), generation=6)
-    assert (await login)[0] == 0
+        await store.save(old)
+        assert (await run("login", "-c", str(config), "--stdin", stdin=b"new-CANARY"))[0] == 0
+        with pytest.raises(StoreEnded):
+            await store.save(StoredSession(Secret("rotated-CANARY"), generation=7, life="old"), over=old.line)
     await store.close()
-    assert await stored(tmp_path) == StoredSession(Secret("new-CANARY"), generation=7)
+    session = await stored(tmp_path)
+    assert session is not None
+    assert (session.refresh_token, session.generation) == (Secret("new-CANARY"), 7)
+
+
+async def test_a_refresh_token_that_the_session_has_used_up_is_none_to_sign_in_with(
+    server: LoginServer, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, {"token_endpoint": endpoint(server)})
+    await put(tmp_path, StoredSession(Secret("new-CANARY"), spent=(Secret("old-CANARY").fingerprint(),)))
+    status, _, err = await run("login", "-c", str(config), "--stdin", stdin=b"old-CANARY")
+    assert status == 1
+    assert "has been used up" in err
+    session = await stored(tmp_path)
+    assert session is not None
+    assert session.refresh_token == Secret("new-CANARY")
 
 
 async def test_a_login_wins_over_the_configured_refresh_token_also_after_a_restart(
@@ -351,7 +373,7 @@ async def test_a_client_that_asks_for_itself_just_asks(server: LoginServer, tmp_
     server.secret = "s3cret"
     credential = {"grant": "client_credentials", "token_endpoint": endpoint(server, client_secret="s3cret")}
     config = write_config(tmp_path, credential)
-    await put(tmp_path, StoredSession(None, signed_out="signed_out", configured=STAND_IN.fingerprint()))
+    await put(tmp_path, StoredSession(None, signed_out="signed_out", roots=(STAND_IN.fingerprint(),)))
     assert (await run("login", "-c", str(config)))[0] == 0
     session = await stored(tmp_path)
     assert session is not None

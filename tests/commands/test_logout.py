@@ -22,6 +22,7 @@ from tests.fakes.login import LoginServer, login_server
 from tests.fakes.upstream import upstream_server
 
 SESSION = StoredSession(Secret("refresh-CANARY"), Secret("access-CANARY"), generation=4)
+ENDED = StoredSession(None, generation=4, spent=(Secret("refresh-CANARY").fingerprint(),), signed_out="signed_out")
 SIGNED_OUT = "logout;reason=signed_out"
 
 
@@ -37,7 +38,7 @@ async def test_the_tokens_are_revoked_and_wiped(server: LoginServer, tmp_path: P
     status, out, err = await run("logout", "--config", str(config))
     assert (status, out, err) == (0, "Signed out. The tokens are revoked and wiped from the store.\n", "")
     assert server.revoked == [("refresh-CANARY", "refresh_token"), ("access-CANARY", "access_token")]
-    assert await stored(tmp_path) == StoredSession(None, generation=4, signed_out="signed_out")
+    assert await stored(tmp_path) == ENDED
     assert b"CANARY" not in (tmp_path / "session.json").read_bytes()
     status, out, _ = await run("logout", "--config", str(config))
     assert (status, out) == (0, "Signed out. There was no session.\n")
@@ -55,7 +56,7 @@ async def test_an_endpoint_that_fails_keeps_no_token_and_is_told(server: LoginSe
         status, out, err = await run("logout", "--config", str(config))
         assert (status, out) == (1, "Signed out. The tokens are wiped from the store.\n")
         assert told in err
-        assert await stored(tmp_path) == StoredSession(None, generation=4, signed_out="signed_out")
+        assert await stored(tmp_path) == ENDED
 
 
 async def test_without_an_endpoint_they_are_wiped(server: LoginServer, tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ async def test_without_an_endpoint_they_are_wiped(server: LoginServer, tmp_path:
     status, out, err = await run("logout", "--config", str(config))
     assert (status, err) == (0, "")
     assert "wiped from the store, and not revoked: no revocation endpoint is known" in out
-    assert await stored(tmp_path) == StoredSession(None, generation=4, signed_out="signed_out")
+    assert await stored(tmp_path) == ENDED
     assert server.calls == []
 
 
@@ -153,8 +154,8 @@ def credential(refresh_token: str | None = None, grant: str = "refresh_token") -
 
 
 GIVEN = Secret("given-CANARY")
-GROWN = StoredSession(Secret("r"), Secret("a"), configured=GIVEN.fingerprint())
-OTHER = StoredSession(Secret("r"), Secret("a"), configured=Secret("before").fingerprint())
+GROWN = StoredSession(Secret("r"), Secret("a"), roots=(GIVEN.fingerprint(),))
+OTHER = StoredSession(Secret("r"), Secret("a"), roots=(Secret("before").fingerprint(),))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ OTHER = StoredSession(Secret("r"), Secret("a"), configured=Secret("before").fing
         ("given-CANARY", None, [(GIVEN, None)]),
         ("given-CANARY", GROWN, [(Secret("r"), Secret("a"))]),
         ("given-CANARY", OTHER, [(Secret("r"), Secret("a")), (GIVEN, None)]),
-        ("given-CANARY", StoredSession(None, configured=GIVEN.fingerprint(), signed_out="signed_out"), []),
+        ("given-CANARY", StoredSession(None, roots=(GIVEN.fingerprint(),), signed_out="signed_out"), []),
     ],
 )
 def test_what_is_in_force_is_revoked_and_no_token_that_was_used(
@@ -175,7 +176,8 @@ def test_what_is_in_force_is_revoked_and_no_token_that_was_used(
 
 
 def test_the_record_of_a_logout_remembers_what_must_not_bring_it_back() -> None:
-    assert signed_out(credential("given-CANARY"), OTHER).configured == GIVEN.fingerprint()
-    assert signed_out(credential(), GROWN).configured == GIVEN.fingerprint()
-    assert signed_out(credential(grant="client_credentials"), None).configured == STAND_IN.fingerprint()
+    assert signed_out(credential("given-CANARY"), OTHER).roots == (*OTHER.roots, GIVEN.fingerprint())
+    assert signed_out(credential(), GROWN).roots == (GIVEN.fingerprint(),)
+    assert signed_out(credential(), GROWN).spent == (Secret("r").fingerprint(),)
+    assert signed_out(credential(grant="client_credentials"), None).roots == (STAND_IN.fingerprint(),)
     assert signed_out(credential(), None) == StoredSession(None, signed_out="signed_out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import gc
 import selectors
@@ -10,9 +11,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from reauth_proxy.errors import StoreBusy, StoreError, StoreSuperseded
+from reauth_proxy.errors import StoreBusy, StoreEnded, StoreError, StoreSuperseded
 from reauth_proxy.session.refresher import Session
-from reauth_proxy.session.state import RefreshPolicy
+from reauth_proxy.session.state import LAGS, Attempt, RefreshPolicy, Relay
 from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession, TokenReply
 
 WALL = 1_800_000_000.0
@@ -169,7 +170,7 @@ class RecordingStore:
     async def load_backup(self) -> StoredSession | None:
         return self.backup
 
-    async def save(self, session: StoredSession) -> None:
+    async def save(self, session: StoredSession, *, over: str | None = None) -> None:
         if session.used_at is None:
             await self.gate.wait()
         await asyncio.sleep(0)
@@ -177,6 +178,8 @@ class RecordingStore:
             raise StoreError("no space left on the device")
         if self.taken_over:
             raise StoreSuperseded("another process took the lock over")
+        if over is not None and self.session is not None and self.session.line != over:
+            raise StoreEnded("somebody signed in or out meanwhile")
         self.session = session
         if session.used_at is None:
             self.saved.append(session)
@@ -249,3 +252,29 @@ async def a_session(
     finally:
         await session.close()
         assert session.parked == 0
+
+
+#: The life that :func:`a_session` begins with.
+LIFE = secret("refresh-0").fingerprint()
+
+
+def theirs(refresh_token: Secret | None, *more: Any, life: str | None = LIFE, **fields: Any) -> StoredSession:
+    """Return what another process stores that goes on in the same life."""
+    return StoredSession(refresh_token, *more, life=life, **fields)
+
+
+def tokens(session: StoredSession | None) -> StoredSession | None:
+    """Return a stored session without where it comes from."""
+    bare: dict[str, Any] = {"life": None, "roots": (), "spent": (), "denials": (), "refused": None}
+    return None if session is None else dataclasses.replace(session, **bare)
+
+
+async def replace(session: Session, generation: int, *, late: bool = False) -> AccessToken | None:
+    """Do what the forwarder does after an answer that rejected the token of this generation; None: relay it.
+
+    Args:
+        late: the API may not know the token yet; False for one that had all the time.
+    """
+    sent = Attempt(generation, session.life if generation else 0, pauses=0 if late else len(LAGS))
+    decision = session.rejected(sent)
+    return None if isinstance(decision, Relay) else await session.newer_token(decision)

@@ -144,7 +144,7 @@ async def test_a_cancelled_offer_is_stored_all_the_same() -> None:
     store = RecordingStore()
     async with a_session(Endpoint(), store) as session:
         store.gate.clear()
-        offering = asyncio.create_task(session.offer(secret("login"), secret("fresh"), 600))
+        offering = asyncio.create_task(session.sign_in(secret("login"), secret("fresh"), 600))
         await turns()
         await cancel(offering)
         store.gate.set()

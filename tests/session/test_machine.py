@@ -23,7 +23,7 @@ from reauth_proxy.session.tokens import (
     TokenReply,
     Unavailable,
 )
-from tests.session.fakes import WALL, RecordingStore, VirtualLoop, secret
+from tests.session.fakes import LIFE, WALL, RecordingStore, VirtualLoop, replace, secret
 
 REPLIES = st.sampled_from(
     [
@@ -110,20 +110,24 @@ class SessionLife(RuleBasedStateMachine):
         return self.loop.run_until_complete(main())
 
     async def request(self, fresh: bool) -> None:
+        life = self.session.life
         try:
-            token = await self.session.token(fresh=fresh)
+            token = await self.session.token(fresh=fresh, life=life)
         except Refusal:
             return
         if token is not None:
+            assert token.life == life or not life, "a token of another life was handed out"
             self.check(token)
 
     async def rejected(self, sent: int) -> None:
+        life = self.session.life
         try:
-            token = await self.session.replace(sent)
+            token = await replace(self.session, sent)
         except Refusal:
             return
         if token is not None:
             assert token.generation > sent
+            assert token.life == life, "replayed with a token of another life"
             self.check(token)
 
     def check(self, token: AccessToken) -> None:
@@ -181,7 +185,7 @@ class SessionLife(RuleBasedStateMachine):
         access = secret(f"login-access-{number}")
         self.lifetimes[access.reveal()] = 60.0
         assert self.run(
-            self.session.offer(
+            self.session.sign_in(
                 secret(f"login-{number}"), access if with_access else None, 60.0 if with_access else None
             )
         )
@@ -192,13 +196,21 @@ class SessionLife(RuleBasedStateMachine):
         assert self.session.parked == 0
         assert self.session.state is State.SIGNED_OUT
 
-    @rule(lifetime=st.sampled_from([None, -1.0, 60.0]), generation=st.integers(0, 9))
-    def another_process_stores_a_session(self, lifetime: float | None, generation: int) -> None:
+    @rule()
+    def somebody_edits_the_configuration(self) -> None:
+        self.run(self.session.configure(secret(f"edited-{next(self.numbers)}")))
+
+    @rule(
+        lifetime=st.sampled_from([None, -1.0, 60.0]),
+        generation=st.integers(0, 9),
+        life=st.sampled_from([LIFE, "another", None]),
+    )
+    def another_process_stores_a_session(self, lifetime: float | None, generation: int, life: str | None) -> None:
         number = next(self.numbers)
         access = secret(f"other-access-{number}")
         self.lifetimes[access.reveal()] = lifetime
         expires_at = None if lifetime is None else self.now().wall + lifetime
-        self.store.session = StoredSession(secret(f"other-{number}"), access, expires_at, generation)
+        self.store.session = StoredSession(secret(f"other-{number}"), access, expires_at, generation, life)
 
     @rule(failing=st.booleans(), unlockable=st.booleans(), busy=st.booleans())
     def the_store_fails_or_recovers(self, failing: bool, unlockable: bool, busy: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reauth_proxy.session.news import MOST_UNHEARD, News, Told, event
+from reauth_proxy.session.news import MOST_UNHEARD, News, Told, events
 from reauth_proxy.session.snapshot import Condition, Snapshot
 
 
@@ -30,7 +30,15 @@ def look(state: Condition, generation: int = 1) -> Snapshot:
     ],
 )
 def test_what_happened_between_two_moments(before: Snapshot, now: Snapshot, told: str | None) -> None:
-    assert event(before, now) == told
+    assert [one.event for one in events(before, now)] == ([] if told is None else [told])
+    assert all(one.snapshot == now for one in events(before, now))
+
+
+def test_another_person_is_a_logout_and_then_a_return() -> None:
+    before, now = look("fresh", 1), look("refreshing", 1)
+    first, second = events(before, now, another=True)
+    assert (first.event, first.snapshot.state, first.snapshot.reason) == ("logout", "signed_out", "signed_out")
+    assert (second.event, second.snapshot) == ("resumed", now)
 
 
 class Story:

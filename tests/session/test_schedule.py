@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reauth_proxy.session.schedule import backoff, cool_off, token_from, until_renewal
-from reauth_proxy.session.state import Facts, RefreshPolicy, State
+from reauth_proxy.session.book import Book
+from reauth_proxy.session.schedule import backoff, cool_off, renewed_before, token_from, until_renewal
+from reauth_proxy.session.state import RefreshPolicy, State
 from reauth_proxy.session.tokens import Instant, Issued, Secret
 
 NOW = Instant(1000.0, 1_800_000_000.0)
@@ -27,14 +28,31 @@ def issued(lifetime: float | None) -> Issued:
         (100, 0, 100, 80),
         (10, 0, 10, 8),
         (10, 0.5, 10, 8.2),
-        (0, 0, 5, 5),
-        (-7, 0.9, 5, 5),
     ],
 )
 def test_expiry_and_renewal(lifetime: float, jitter: float, expires: float, renew: float) -> None:
     token = token_from(issued(lifetime), 3, NOW, POLICY, jitter)
     assert token.generation == 3
     assert token.expires == NOW.after(expires)
+    assert token.renew is not None
+    assert token.renew.monotonic == pytest.approx(NOW.after(renew).monotonic)
+
+
+@pytest.mark.parametrize("lifetime", [None, 0.0, -7.0])
+def test_a_lifetime_that_is_over_says_as_little_as_none(lifetime: float | None) -> None:
+    token = token_from(issued(lifetime), 3, NOW, POLICY, 0)
+    assert (token.expires, token.renew) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "refresh_lifetime", "renew"),
+    [(3600, None, 3540), (3600, 7200, 3540), (3600, 1800, 1740), (10, 4, 3.2), (None, 100, 80), (3600, 0, 0)],
+)
+def test_renewal_comes_before_the_refresh_token_expires(
+    lifetime: float | None, refresh_lifetime: float | None, renew: float
+) -> None:
+    expires = None if refresh_lifetime is None else NOW.after(refresh_lifetime)
+    token = renewed_before(token_from(issued(lifetime), 3, NOW, POLICY, 0), expires, NOW, POLICY, 0)
     assert token.renew is not None
     assert token.renew.monotonic == pytest.approx(NOW.after(renew).monotonic)
 
@@ -70,20 +88,21 @@ def test_the_cool_off_honours_retry_after_within_reason(retry_after: float, paus
 @pytest.mark.parametrize(
     ("facts", "wait"),
     [
-        (Facts(), None),
-        (Facts(State.SIGNED_OUT), None),
-        (Facts(State.REFRESHING), None),
-        (Facts(State.READY), 0),
-        (Facts(State.READY, token_from(issued(None), 1, NOW, POLICY, 0)), None),
-        (Facts(State.READY, token_from(issued(10), 1, NOW, POLICY, 0)), 8),
-        (Facts(State.READY, token_from(issued(3600), 1, NOW, POLICY, 0)), 60),
-        (Facts(State.READY, token_from(issued(10), 1, NOW.after(-9), POLICY, 0)), 0),
-        (Facts(State.READY, token_from(issued(0.01), 1, NOW, POLICY, 0), issued_at=NOW), 1),
-        (Facts(State.COOLING, cooling_until=NOW.after(4)), 4),
-        (Facts(State.COOLING, token_from(issued(3600), 1, NOW, POLICY, 0), cooling_until=NOW), 0),
-        (Facts(State.COOLING, cooling_until=NOW.after(300)), 60),
-        (Facts(State.COOLING, cooling_until=NOW.after(4), listening=True), None),
+        (Book(), None),
+        (Book(State.SIGNED_OUT), None),
+        (Book(State.REFRESHING), None),
+        (Book(State.READY), 0),
+        (Book(State.READY, access=token_from(issued(None), 1, NOW, POLICY, 0)), None),
+        (Book(State.READY, access=token_from(issued(10), 1, NOW, POLICY, 0)), 8),
+        (Book(State.READY, access=token_from(issued(3600), 1, NOW, POLICY, 0)), 60),
+        (Book(State.READY, access=token_from(issued(10), 1, NOW.after(-9), POLICY, 0)), 0),
+        (Book(State.READY, access=token_from(issued(0.01), 1, NOW, POLICY, 0), issued_at=NOW), 1),
+        (Book(State.COOLING, cooling_until=NOW.after(4)), 4),
+        (Book(State.COOLING, access=token_from(issued(3600), 1, NOW, POLICY, 0), cooling_until=NOW), 0),
+        (Book(State.COOLING, cooling_until=NOW.after(300)), 60),
+        (Book(State.LISTENING, cooling_until=NOW.after(4)), None),
+        (Book(State.COOLING, cooling_until=NOW.after(4), resting=True), None),
     ],
 )
-def test_the_background_renewal(facts: Facts, wait: float | None) -> None:
+def test_the_background_renewal(facts: Book, wait: float | None) -> None:
     assert until_renewal(facts, NOW) == wait

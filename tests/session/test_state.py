@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 from reauth_proxy.session.book import Book
 from reauth_proxy.session.state import (
     TRANSITIONS,
+    Attempt,
     BackOff,
     Event,
     Facts,
     IllegalTransition,
-    Park,
+    Pause,
     RefreshPolicy,
     Relay,
     Replay,
@@ -23,11 +25,12 @@ from reauth_proxy.session.state import (
     SendBare,
     SignedOut,
     State,
+    Wait,
     advance,
-    decide_rejected,
     decide_send,
+    on_rejected,
 )
-from reauth_proxy.session.tokens import AccessToken, Instant, Secret
+from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret
 
 NOW = Instant(1000.0, 1_800_000_000.0)
 POLICY = RefreshPolicy()
@@ -59,12 +62,15 @@ def test_every_pair_is_in_the_table_or_raises(state: State, event: Event) -> Non
 
 def test_the_illegal_pairs_are_these() -> None:
     illegal = {(state, event) for state in State for event in Event} - set(TRANSITIONS)
-    refreshing_only = {Event.STARTED, Event.ISSUED, Event.DENIED, Event.GAVE_UP}
+    in_flight_only = {Event.ISSUED, Event.KEPT, Event.TOLD, Event.GAVE_UP}
     assert illegal == (
-        {(State.EMPTY, event) for event in refreshing_only}
-        | {(State.SIGNED_OUT, event) for event in refreshing_only}
-        | {(State.READY, event) for event in (Event.ISSUED, Event.GAVE_UP)}
-        | {(State.REFRESHING, Event.STARTED)}
+        {
+            (state, event)
+            for state in (State.EMPTY, State.SIGNED_OUT)
+            for event in set(Event) - {Event.OFFERED, Event.LEFT}
+        }
+        | {(state, event) for state in (State.READY, State.COOLING) for event in in_flight_only}
+        | {(State.REFRESHING, Event.STARTED), (State.LISTENING, Event.STARTED), (State.LISTENING, Event.TOLD)}
     )
 
 
@@ -80,13 +86,17 @@ def test_an_illegal_event_changes_nothing() -> None:
     book = Book()
     before = repr(book)
     with pytest.raises(IllegalTransition):
-        book.issue(FRESH, Secret("CANARY"), NOW, asked=True)
+        book.issue(Issued(FRESH.value, None, None), FRESH, Secret("CANARY"), NOW, asked=True)
     with pytest.raises(IllegalTransition):
         book.deny(Secret("CANARY"))
     with pytest.raises(IllegalTransition):
         book.start()
     with pytest.raises(IllegalTransition):
-        book.give_up("down", NOW, None, 0, listening=False)
+        book.give_up("down", NOW, None, 0)
+    with pytest.raises(IllegalTransition):
+        book.tell("down", NOW, None, 0)
+    with pytest.raises(IllegalTransition):
+        book.keep()
     assert repr(book) == before
     assert book.stats.issued == 0
 
@@ -104,7 +114,7 @@ def test_a_walk_through_the_table_never_leaves_it(events: list[Event]) -> None:
 
 COOLING_FOR_5 = {"state": State.COOLING, "cooling_until": NOW.after(5)}
 COOLED = {"state": State.COOLING, "cooling_until": NOW}
-LISTENING = {"state": State.COOLING, "cooling_until": NOW.after(-9), "listening": True}
+LISTENING = {"state": State.LISTENING, "cooling_until": NOW.after(-9)}
 
 
 @pytest.mark.parametrize(
@@ -112,24 +122,24 @@ LISTENING = {"state": State.COOLING, "cooling_until": NOW.after(-9), "listening"
     [
         (Facts(), False, SendBare()),
         (Facts(State.SIGNED_OUT, reason="refresh_denied"), True, SendBare()),
-        (Facts(State.READY), False, Park(start=True)),
-        (Facts(State.READY, FRESH), False, Send(FRESH)),
-        (Facts(State.READY, FRESH), True, Send(FRESH)),
-        (Facts(State.READY, ENDLESS), True, Send(ENDLESS)),
-        (Facts(State.READY, DUE), False, Send(DUE, refresh=True)),
-        (Facts(State.READY, DUE), True, Park(start=True)),
-        (Facts(State.READY, EXPIRED), False, Park(start=True)),
-        (Facts(State.REFRESHING), False, Park(start=False)),
-        (Facts(State.REFRESHING, FRESH), True, Send(FRESH)),
-        (Facts(State.REFRESHING, DUE), False, Send(DUE, refresh=False)),
-        (Facts(State.REFRESHING, DUE), True, Park(start=False)),
-        (Facts(State.REFRESHING, EXPIRED), False, Park(start=False)),
+        (Facts(State.READY), False, Wait(start=True)),
+        (Facts(State.READY, access=FRESH), False, Send(FRESH)),
+        (Facts(State.READY, access=FRESH), True, Send(FRESH)),
+        (Facts(State.READY, access=ENDLESS), True, Send(ENDLESS)),
+        (Facts(State.READY, access=DUE), False, Send(DUE, refresh=True)),
+        (Facts(State.READY, access=DUE), True, Wait(start=True)),
+        (Facts(State.READY, access=EXPIRED), False, Wait(start=True)),
+        (Facts(State.REFRESHING), False, Wait(start=False)),
+        (Facts(State.REFRESHING, access=FRESH), True, Send(FRESH)),
+        (Facts(State.REFRESHING, access=DUE), False, Send(DUE, refresh=False)),
+        (Facts(State.REFRESHING, access=DUE), True, Wait(start=False)),
+        (Facts(State.REFRESHING, access=EXPIRED), False, Wait(start=False)),
         (Facts(access=FRESH, **COOLING_FOR_5), False, Send(FRESH)),
         (Facts(access=DUE, **COOLING_FOR_5), True, Send(DUE)),
         (Facts(access=EXPIRED, **COOLING_FOR_5), False, BackOff(5)),
         (Facts(**COOLING_FOR_5), True, BackOff(5)),
         (Facts(access=DUE, **COOLED), False, Send(DUE, refresh=True)),
-        (Facts(access=EXPIRED, **COOLED), False, Park(start=True)),
+        (Facts(access=EXPIRED, **COOLED), False, Wait(start=True)),
         (Facts(access=DUE, **LISTENING), True, Send(DUE)),
         (Facts(access=EXPIRED, **LISTENING), False, BackOff(1)),
     ],
@@ -138,40 +148,78 @@ def test_before_sending(facts: Facts, needs_fresh: bool, decision: object) -> No
     assert decide_send(facts, NOW, needs_fresh=needs_fresh) == decision
 
 
+def signed_in(state: State = State.READY, access: AccessToken | None = FRESH, **more: Any) -> Facts:
+    return Facts(state, life=1, access=access, generation=0 if access is None else access.generation, **more)
+
+
+def sent(generation: int = 3, life: int = 1, **more: Any) -> Attempt:
+    return Attempt(generation, life, **more)
+
+
 @pytest.mark.parametrize(
-    ("facts", "sent", "decision"),
+    ("facts", "attempt", "decision"),
     [
-        (Facts(), 0, SignedOut("no_session")),
-        (Facts(State.SIGNED_OUT, reason="signed_out"), 0, SignedOut("signed_out")),
-        (Facts(State.SIGNED_OUT, reason="refresh_denied", generation=3), 3, SignedOut("refresh_denied")),
-        (Facts(State.READY, FRESH), 3, Park(start=True)),
-        (Facts(State.READY, FRESH), 2, Replay(FRESH)),
-        (Facts(State.READY, FRESH), 0, Replay(FRESH)),
-        (Facts(State.READY, DUE), 2, Replay(DUE)),
-        (Facts(State.READY, EXPIRED), 2, Park(start=True)),
-        (Facts(State.READY), 0, Park(start=True)),
-        (Facts(State.REFRESHING, FRESH), 3, Park(start=False)),
-        (Facts(State.REFRESHING, FRESH), 2, Replay(FRESH)),
-        (Facts(State.REFRESHING, FRESH, asked_at=NOW), 3, Park(start=False)),
-        (Facts(State.READY, FRESH, asked_at=NOW), 3, Relay()),
-        (Facts(State.READY, FRESH, asked_at=NOW), 2, Replay(FRESH)),
-        (Facts(State.READY, FRESH, asked_at=NOW.after(-4.9)), 3, Relay()),
-        (Facts(State.READY, FRESH, asked_at=NOW.after(-5)), 3, Park(start=True)),
-        (Facts(State.READY, EXPIRED, asked_at=NOW), 3, Park(start=True)),
-        (Facts(access=FRESH, **COOLING_FOR_5), 3, BackOff(5)),
-        (Facts(access=FRESH, **COOLING_FOR_5), 2, Replay(FRESH)),
-        (Facts(access=FRESH, **COOLED), 3, Park(start=True)),
-        (Facts(access=FRESH, **LISTENING), 3, BackOff(1)),
+        (Facts(), sent(0, 0), SignedOut("no_session")),
+        (Facts(State.SIGNED_OUT, reason="signed_out"), sent(0, 0), SignedOut("signed_out")),
+        (Facts(State.SIGNED_OUT, reason="refresh_denied", generation=3), sent(), SignedOut("refresh_denied")),
+        # Another life's, or nobody's:
+        (signed_in(), sent(2, life=9), Relay()),
+        (signed_in(), sent(0, life=0), Relay()),
+        (signed_in(State.REFRESHING), sent(life=9), Relay()),
+        # A newer token is at hand:
+        (signed_in(), sent(2), Replay(FRESH)),
+        (signed_in(access=DUE), sent(2), Replay(DUE)),
+        (signed_in(State.REFRESHING), sent(2), Replay(FRESH)),
+        (signed_in(asked_at=NOW), sent(2), Replay(FRESH)),
+        (signed_in(**COOLING_FOR_5), sent(2), Replay(FRESH)),
+        (signed_in(), sent(2, refusing=True), Replay(FRESH)),
+        (signed_in(), sent(2, replayed=True), Relay()),
+        # There is none:
+        (signed_in(), sent(), Wait(start=True)),
+        (signed_in(access=EXPIRED), sent(2), Wait(start=True)),
+        (signed_in(access=None), sent(0), Wait(start=True)),
+        (signed_in(State.REFRESHING), sent(), Wait(start=False)),
+        (signed_in(State.REFRESHING, asked_at=NOW), sent(), Wait(start=False)),
+        (signed_in(**COOLING_FOR_5), sent(), BackOff(5)),
+        (signed_in(**COOLED), sent(), Wait(start=True)),
+        (signed_in(**LISTENING), sent(), BackOff(1)),
+        # Asked for already, and accepted by nobody:
+        (signed_in(asked_at=NOW), sent(), Relay()),
+        (signed_in(asked_at=NOW.after(-4.9)), sent(), Relay()),
+        (signed_in(asked_at=NOW.after(-5)), sent(), Wait(start=True)),
+        (signed_in(access=EXPIRED, asked_at=NOW), sent(), Wait(start=True)),
+        # Accepted, and then revoked:
+        (signed_in(asked_at=NOW, proven=True), sent(), Wait(start=True)),
+        (signed_in(asked_at=NOW, born_at=NOW, proven=True), sent(), Wait(start=True)),
+        # Replayed once, and no oftener:
+        (signed_in(proven=True), sent(replayed=True), Relay()),
+        (signed_in(State.REFRESHING), sent(replayed=True), Relay()),
+        # A route that rejects whatever it is sent:
+        (signed_in(proven=True), sent(refusing=True), Relay()),
+        (signed_in(State.REFRESHING), sent(refusing=True), Relay()),
+        (signed_in(**COOLING_FOR_5), sent(refusing=True), Relay()),
+        # So young that the API may not know it:
+        (signed_in(born_at=NOW), sent(), Wait(start=True)),
+        (signed_in(born_at=NOW, asked_at=NOW), sent(), Pause(0.25)),
+        (signed_in(born_at=NOW, asked_at=NOW), sent(pauses=1), Pause(1.0)),
+        (signed_in(born_at=NOW, asked_at=NOW), sent(pauses=2), Relay()),
+        (signed_in(born_at=NOW), sent(replayed=True), Pause(0.25)),
+        (signed_in(born_at=NOW), sent(replayed=True, refusing=True), Relay()),
+        (signed_in(born_at=NOW), sent(replayed=True, pauses=1), Pause(1.0)),
+        (signed_in(born_at=NOW), sent(replayed=True, pauses=2), Relay()),
+        (signed_in(born_at=NOW.after(-1.9)), sent(replayed=True), Pause(0.25)),
+        (signed_in(born_at=NOW.after(-2)), sent(replayed=True), Relay()),
+        (signed_in(born_at=NOW), sent(2), Replay(FRESH)),
     ],
 )
-def test_after_a_rejected_answer(facts: Facts, sent: int, decision: object) -> None:
-    assert decide_rejected(facts, NOW, POLICY, sent) == decision
+def test_after_a_rejected_answer(facts: Facts, attempt: Attempt, decision: object) -> None:
+    assert on_rejected(facts, NOW, POLICY, attempt) == decision
 
 
 @pytest.mark.parametrize("moment", [Instant(NOW.monotonic + 100, NOW.wall), Instant(NOW.monotonic, NOW.wall + 100)])
 def test_either_clock_expires_a_token(moment: Instant) -> None:
-    assert Facts(State.READY, FRESH).usable(moment) is None
-    assert decide_send(Facts(State.READY, FRESH), moment) == Park(start=True)
+    assert Facts(State.READY, access=FRESH).usable(moment) is None
+    assert decide_send(Facts(State.READY, access=FRESH), moment) == Wait(start=True)
 
 
 instants = st.builds(Instant, st.floats(0, 2000), st.floats(1_799_999_000, 1_800_001_000))
@@ -186,8 +234,10 @@ facts = st.builds(
     state=st.sampled_from(State),
     access=tokens,
     generation=st.integers(0, 5),
+    life=st.integers(0, 2),
+    proven=st.booleans(),
     cooling_until=st.none() | instants,
-    listening=st.booleans(),
+    born_at=st.none() | instants,
     asked_at=st.none() | instants,
 )
 
@@ -204,11 +254,19 @@ def test_no_expired_token_is_ever_sent_and_no_second_refresh_started(facts: Fact
         assert decision.retry_after > 0
 
 
-@given(facts, st.integers(0, 5))
-def test_what_is_replayed_is_newer_than_what_was_rejected(facts: Facts, sent: int) -> None:
-    decision = decide_rejected(facts, NOW, POLICY, sent)
+attempts = st.builds(
+    Attempt, st.integers(0, 5), st.integers(0, 2), st.booleans(), st.integers(0, 2), refusing=st.booleans()
+)
+
+
+@given(facts, attempts)
+def test_a_replay_is_newer_within_the_life_and_happens_once(facts: Facts, attempt: Attempt) -> None:
+    decision = on_rejected(facts, NOW, POLICY, attempt)
     if isinstance(decision, Replay):
-        assert decision.token.generation > sent
+        assert decision.token.generation > attempt.generation
         assert decision.token.expires is None or not decision.token.expires.reached(NOW)
-    if isinstance(decision, Park) and decision.start:
+    if isinstance(decision, Replay | Wait):
+        assert attempt.life == facts.life
+        assert not attempt.replayed
+    if isinstance(decision, Wait) and decision.start:
         assert advance(facts.state, Event.STARTED) is State.REFRESHING

@@ -1,0 +1,339 @@
+"""One refresh, from first call to verdict: reload; adopt, or mark, call and save; publish; retry while unavailable.
+
+Its phases are in :mod:`reauth_proxy.session.progress`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from reauth_proxy.errors import StoreError, StoreSuperseded
+from reauth_proxy.session.book import Book
+from reauth_proxy.session.calls import Calls
+from reauth_proxy.session.chronicle import REFUSED, ROTATION_LOST, Cause, Chronicle
+from reauth_proxy.session.ledger import Ledger
+from reauth_proxy.session.progress import Phase, Progress, Step
+from reauth_proxy.session.records import record, record_after
+from reauth_proxy.session.state import BackOff, SignedOut
+from reauth_proxy.session.stopped import wait_for
+from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession, TokenReply, Unavailable
+from reauth_proxy.session.verdicts import Verdict
+
+#: How often a process that was stopped for too long asks for the lock again, to save what it got.
+_LATE_ATTEMPTS: Final = 3
+
+
+class Refresh:
+    """The one refresh of a session. Runs in a task of the session's own, so no request that leaves can stop it.
+
+    Args:
+        cause: what asked for it.
+        settle: called once with the verdict when it is known, before anybody wakes, None where there is none for those
+            who wait; called once before that with a BackOff if its last call is still listened to.
+
+    Attributes:
+        orphan: what it was issued after it was superseded, and the refresh token that was used.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cause: Cause,
+        book: Book,
+        ledger: Ledger,
+        calls: Calls,
+        clock: Callable[[], Instant],
+        random: Callable[[], float],
+        settle: Callable[[Verdict | None], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._name = name
+        self._cause = cause
+        self._book = book
+        self._ledger = ledger
+        self._calls = calls
+        self._clock = clock
+        self._random = random
+        self._settle = settle
+        self._progress = Progress()
+        self._superseded = loop.create_future()
+        self._hurried = loop.create_future()
+        self._nudged = asyncio.Event()
+        #: The store is what was unavailable.
+        self._store_failed = False
+        self._chronicle = Chronicle(name, cause, book, clock)
+        self.orphan: tuple[Issued, Secret] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Refresh {self._cause}, attempt {self._progress.attempt + 1}, {self._progress.phase.value}>"
+
+    @property
+    def phase(self) -> Phase:
+        """Where it is."""
+        return self._progress.phase
+
+    @property
+    def superseded(self) -> bool:
+        """What it was for is gone: another refresh token came, or somebody signed out. Its verdict counts no more."""
+        return self._superseded.done()
+
+    def supersede(self) -> None:
+        """Let go of the running call, and touch the session no more."""
+        if not self._superseded.done():
+            self._superseded.set_result(None)
+            self._progress.move(Step.SUPERSEDED)
+
+    def hurry(self) -> None:
+        """Wait for the running call, but start no other."""
+        if not self._hurried.done():
+            self._hurried.set_result(None)
+
+    def nudge(self, *, by_the_store: bool) -> None:
+        """Pause no longer between two attempts: the configuration has changed, or the store has news, or is back.
+
+        Args:
+            by_the_store: it counts only where the store is what was unavailable.
+        """
+        if self._store_failed or not by_the_store:
+            self._nudged.set()
+
+    async def run(self) -> None:
+        """Refresh until there is a verdict, or nobody wants it any more."""
+        self._chronicle.started()
+        try:
+            while (unavailable := await self._try()) is not None:
+                pause = self._progress.pause_after(unavailable, asyncio.get_running_loop().time(), self._random())
+                if pause is None or self._hurried.done():
+                    self._give_up(unavailable)
+                    return
+                self._progress.move(Step.FAILED)
+                await self._pause(pause)
+                if self.superseded:
+                    return
+                if self._hurried.done():
+                    self._give_up(unavailable)
+                    return
+                self._progress.move(Step.TRIED_AGAIN)
+        except Exception as error:
+            self._chronicle.failed(error)
+            if self.phase not in (Phase.SETTLED, Phase.SUPERSEDED):
+                self._give_up(Unavailable("an unexpected error in this program; the log says where"))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless there is a reason not to."""
+        nudged = asyncio.ensure_future(self._nudged.wait())
+        try:
+            enough = {self._superseded, self._hurried, nudged}
+            await asyncio.wait(enough, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            nudged.cancel()
+
+    async def _try(self) -> Unavailable | None:
+        """Try once, with the store locked. None: settled or superseded."""
+        self._chronicle.begins()
+        self._store_failed = False
+        self._nudged.clear()
+        try:
+            try:
+                async with self._ledger.lock():
+                    unavailable = await self._locked()
+            except StoreSuperseded:
+                unavailable = await self._after_losing_the_lock()
+        except StoreError as error:
+            if self.phase is Phase.SETTLED:
+                self._chronicle.still_locked(error)
+                return None
+            unavailable = Unavailable(str(error))
+            self._store_failed = True
+        if self.superseded:
+            return None
+        if unavailable is not None:
+            self._note(unavailable)
+        return unavailable
+
+    async def _locked(self) -> Unavailable | None:
+        denials = 0
+        denied: Secret | None = None
+        doubted = False
+        while not self.superseded:
+            news = await self._ledger.news(ours_is_dead=denied is not None)
+            if self.superseded or (news is not None and self._adopt(news)):
+                return None
+            if denied is not None and (denied == self._book.refresh_token or denials > 1):
+                await self._deny(denied, doubted=doubted)
+                return None
+            used = self._book.due(self._clock())
+            assert used is not None, "a session that refreshes has a refresh token"
+            tried = self._book.trying(used)
+            doubted = not tried and self._ledger.doubts(used)
+            if doubted:
+                self._chronicle.repeated()
+            await self._ledger.mark(record(self._book), None if tried else self._clock())
+            reply = await self._reply(used) if not self.superseded else None
+            if reply is None:
+                return None
+            if isinstance(reply, Issued):
+                await self._issue(reply, used)
+                return None
+            if isinstance(reply, Unavailable):
+                if not await self._unavailable(reply, used, tried=tried, doubted=doubted):
+                    return reply
+            else:
+                self._chronicle.denied(reply)
+                if not tried:
+                    # Another process may have rotated it meanwhile (read the store once more), before it means the end.
+                    denied, denials = used, denials + 1
+                    continue
+                self._book.refuse(used)
+                self._chronicle.refused(reply)
+                await self._ledger.save(record(self._book))
+            if self._book.suffices(self._clock()):
+                self._keep()
+                return None
+        return None
+
+    async def _unavailable(self, reply: Unavailable, used: Secret, *, tried: bool, doubted: bool) -> bool:
+        """Save what came of a call that was of no use; tell whether to go on with the session that there is."""
+        if reply.refresh_token is not None:
+            self._book.hold(reply.refresh_token, used)
+            await self._ledger.save(record(self._book))
+        elif not tried and not reply.broken and not reply.answered and not doubted:
+            await self._ledger.unmark(record(self._book))
+        if not tried or not (reply.misconfigured or reply.answered):
+            return False
+        self._note(reply)
+        if self._book.candidate is not None:
+            self._book.candidate.postpone(self._clock())
+        return True
+
+    async def _reply(self, refresh_token: Secret) -> TokenReply | None:
+        """Call, and listen for as long as the call lasts. None: superseded."""
+        access = self._book.access
+        loop = asyncio.get_running_loop()
+        self._chronicle.begins()
+        call = self._calls.join(refresh_token, access.value if access is not None else None)
+        timeout = self._book.policy.timeout
+        if self._progress.deadline is None:
+            await self._wait_for(call, timeout)
+            if not call.done() and not self.superseded:
+                self._note(Unavailable(f"no answer within {timeout:g} s; still listening"))
+        if self._progress.deadline is not None and self.phase is Phase.ASKING:
+            await self._wait_for(call, self._progress.deadline - loop.time())
+            if not call.done() and not self.superseded:
+                self._tell(Unavailable("no answer yet"))
+        await self._wait_for(call, None)
+        if self.superseded:
+            return None
+        return Unavailable("the call was cancelled", broken=True) if call.cancelled() else call.result()
+
+    async def _wait_for(self, call: asyncio.Task[TokenReply], seconds: float | None) -> None:
+        if not call.done():
+            await wait_for({call, self._superseded}, None if seconds is None else max(seconds, 0.0))
+
+    def _adopt(self, news: StoredSession) -> bool:
+        """Take over what another process stored; tell whether that settles the refresh."""
+        life, ours = self._book.life, self._book.tokens()
+        verdict = self._book.adopt(news, self._clock(), self._random())
+        if isinstance(verdict, SignedOut):
+            self._chronicle.signed_out(verdict.reason, adopted=True)
+            known = ours is None or ours[0].fingerprint() in news.spent
+            if not known and self.orphan is None and ours is not None:
+                refresh_token, access_token = ours
+                self.orphan = Issued(access_token or refresh_token, refresh_token, None), refresh_token
+        elif verdict is not None and self._book.life == life:
+            self._chronicle.adopted()
+        if verdict is None and self._book.life == life:
+            return False
+        self._finish(verdict)
+        return True
+
+    async def _after_losing_the_lock(self) -> Unavailable | None:
+        """Another process went on meanwhile: see what it made of the session, then save ours or not.
+
+        If it rotated the token too, its session is what everybody shares. If it was refused, because ours is the newer
+        token, ours counts. If somebody signed in or out, ours is over.
+        """
+        if self.orphan is None:
+            return Unavailable("another process changed the session")
+        (issued, used), self.orphan = self.orphan, None
+        for _ in range(_LATE_ATTEMPTS):
+            try:
+                async with self._ledger.lock():
+                    news = await self._ledger.news(ours_is_dead=True)
+                    if self.superseded:
+                        self.orphan = issued, used
+                        return None
+                    if news is not None and self._over(news, used):
+                        self._chronicle.discarded()
+                        self.orphan = issued, used
+                        return None if self._adopt(news) else await self._locked()
+                    await self._issue(issued, used)
+                    return None
+            except StoreSuperseded:
+                continue
+            except StoreError:
+                break
+        self._ledger.keep(self._publish(issued, used))
+        return None
+
+    def _over(self, news: StoredSession, used: Secret) -> bool:
+        """Tell whether what another process stored leaves no place for what was issued for `used`."""
+        if news.refresh_token is None:
+            return news.signed_out != "refresh_denied" or news.life != self._book.lineage.life
+        return news.refresh_token != used
+
+    async def _issue(self, issued: Issued, used: Secret) -> None:
+        """Save, then publish: a rotated refresh token that is lost in a crash ends the session."""
+        now = self._clock()
+        token = self._book.token(issued, now, self._random())
+        self.orphan = issued, used
+        await self._ledger.save(record_after(self._book, issued, token, used, now))
+        if not self.superseded:  # Else whoever superseded it saves what is in force now, after us.
+            self.orphan = None
+            self._publish(issued, used, token)
+
+    def _publish(self, issued: Issued, used: Secret, token: AccessToken | None = None) -> StoredSession:
+        book, now = self._book, self._clock()
+        listened = self.phase is Phase.LISTENING
+        token = token or book.token(issued, now, self._random())
+        token = book.issue(issued, token, used, now, asked=self._cause == "rejected")
+        self._chronicle.issued(issued, rotated=issued.refresh_token not in (None, used), resumed=listened)
+        self._finish(token)
+        return record(book)
+
+    async def _deny(self, used: Secret, *, doubted: bool) -> None:
+        self._book.deny(used)
+        self._chronicle.signed_out("refresh_denied", detail=ROTATION_LOST if doubted else REFUSED)
+        ended = record(self._book)
+        self._finish(SignedOut("refresh_denied"))
+        await self._ledger.save(ended)
+
+    def _keep(self) -> None:
+        self._book.keep()
+        self._finish(None)
+
+    def _finish(self, verdict: Verdict | None) -> None:
+        self._progress.move(Step.SETTLED)
+        self._settle(verdict)
+
+    def _note(self, unavailable: Unavailable) -> None:
+        """One failed attempt: let the time run out from the first one on."""
+        self._progress.failed(asyncio.get_running_loop().time(), self._book.policy.retry_for)
+        self._chronicle.unavailable(unavailable, self._progress.attempt + 1)
+
+    def _tell(self, unavailable: Unavailable) -> None:
+        """Tell those who wait; the call goes on."""
+        pause = self._book.tell(unavailable.cause, self._clock(), unavailable.retry_after, self._random())
+        self._progress.move(Step.TOLD)
+        self._chronicle.gave_up(unavailable, pause)
+        self._settle(BackOff(pause))
+
+    def _give_up(self, unavailable: Unavailable) -> None:
+        resting = unavailable.answered and unavailable.refresh_token is None
+        pause = self._book.give_up(
+            unavailable.cause, self._clock(), unavailable.retry_after, self._random(), resting=resting
+        )
+        self._chronicle.gave_up(unavailable, pause)
+        self._finish(BackOff(pause))
