@@ -13,6 +13,7 @@ from reauth_proxy.forward.capture import Rule
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.login import Login, Logins
+from reauth_proxy.forward.patience import Patience
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route, base_path
 from reauth_proxy.forward.routes import Routes
@@ -169,6 +170,7 @@ def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext)
             Anonymous() if settings.credential == "none" else sessions[settings.credential],
             base=base_path(upstream.path),
             authority=upstream.authority.encode(),
+            patience=Patience(config.refresh.min_interval),
             statuses=frozenset() if settings.credential == "none" else frozenset(config.refresh.statuses),
             response_timeout=timeouts.response,
             expect_timeout=timeouts.expect,

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import TypeVar
 
 import structlog
 from aiohttp import web
 
-from reauth_proxy.errors import InternalError, NoRoute, Refusal, TooManyParked
+from reauth_proxy.errors import InternalError, LoggedOut, NoRoute, RefreshUnavailable, Refusal, TooManyParked
 from reauth_proxy.forward import answers
-from reauth_proxy.forward.content import EMPTY, Content, Kept, Streamed
+from reauth_proxy.forward.attempt import is_long, send
+from reauth_proxy.forward.content import EMPTY
 from reauth_proxy.forward.own import CALLBACK, HERE, Own
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.receiving import receive
@@ -24,11 +26,13 @@ from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.trip import AccessLog, Observer, Trip
 from reauth_proxy.forward.tunnel import Tunnels
-from reauth_proxy.forward.upload import Upload
 from reauth_proxy.guard import cors
+from reauth_proxy.session.state import Pause, Relay, Wait
 from reauth_proxy.session.tokens import AccessToken
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T", AccessToken, AccessToken | None)
 
 
 class Forwarder:
@@ -153,17 +157,22 @@ class Forwarder:
         route = self._choose(trip, client)
         if client.hops == 0:
             return self._answer(request, trip, client, answers.end_of_the_road)
-        content = trip.content = await receive(request, client, plan.keeping, self.spool, plan.limits.content)
         session = route.session
+        life = session.life
+        content = trip.content = await receive(request, client, plan.keeping, self.spool, plan.limits.content)
         token = session.usable()
-        if token is None:  # none, an expired one, or one to be renewed: this may park
-            token = await self._parked(trip, session.token(fresh=self._late(content)), waits=session.waits)
-        response = await self._send(request, trip, client, token)
+        if token is None or token.life != life:  # none, an expired one, or one to be renewed: this may park
+            ask = session.token(fresh=is_long(content), life=life)
+            token = await self._parked(trip, ask, waits=session.waits)
+        response = await send(request, trip, client, token)
         lines: list[bytes] = []
-        if route.rejects(response):
-            response, lines = await self._replace(request, trip, client, response)
+        trip.outcome = "forwarded"
+        while route.rejects(response):
+            response, again = await self._replace(request, trip, client, response, lines)
+            if not again:
+                break
         else:
-            trip.outcome = "forwarded"
+            route.accepted(trip.token, client.target, response.status)
             if route.login is not None:
                 response = await route.login.take(route, response)
         trip.status = response.status
@@ -231,14 +240,7 @@ class Forwarder:
         write(request, answer(keep_alive=keep_alive))
         return OPEN if keep_alive else CLOSED
 
-    @staticmethod
-    def _late(content: Content) -> bool:
-        """Tell whether content had better not be rejected after it was sent: it is too long to be sent twice."""
-        return isinstance(content, Streamed) and content.too_long
-
-    async def _parked(
-        self, trip: Trip, wait: Coroutine[object, object, AccessToken | None], *, waits: bool, held: int = 0
-    ) -> AccessToken | None:
+    async def _parked(self, trip: Trip, wait: Coroutine[object, object, T], *, waits: bool, held: int = 0) -> T:
         """Wait for the session's answer; what takes longer than a loop's turn was parked.
 
         Args:
@@ -261,64 +263,54 @@ class Forwarder:
                 trip.parked += waited
                 log.debug("request.parked", request_id=trip.id, seconds=round(waited, 3))
 
-    async def _send(
-        self, request: web.BaseRequest, trip: Trip, client: ClientRequest, token: AccessToken | None
-    ) -> Response:
-        """Send a request once, and return the head of what comes back."""
-        route = trip.route
-        content = trip.content
-        trip.generation = 0 if token is None else token.generation
-        request_id = trip.id.encode()
-        interim = None if client.old else trip.interim
-        if isinstance(content, Kept):
-            head = client.head(route, request_id, token)
-            return await route.exchange(head + content.wire, client.method, websocket=client.websocket, interim=interim)
-        # Content too long to be sent twice had better be rejected before it is sent.
-        expect = client.expects or self._late(content)
-        trip.upload = Upload(request, content, expect=expect, client_expects=client.expects)
-        head = client.head(route, request_id, token, expect=expect)
-        response = await trip.upload.exchange(route, head, client.method, interim)
-        if response.status == 417 and expect and not client.expects and content.replayable:
-            # It was we who expected: RFC 9110 section 10.1.1 has the request repeated without.
-            route.discard(response)
-            await trip.upload.stop()
-            trip.upload = Upload(request, content, expect=False, client_expects=False)
-            return await trip.upload.exchange(route, client.head(route, request_id, token), client.method, interim)
-        return response
-
     async def _replace(
-        self, request: web.BaseRequest, trip: Trip, client: ClientRequest, rejected: Response
-    ) -> tuple[Response, list[bytes]]:
-        """After a rejected token: get a newer one and send the request again, once.
+        self, request: web.BaseRequest, trip: Trip, client: ClientRequest, rejected: Response, lines: list[bytes]
+    ) -> tuple[Response, bool]:
+        """After a rejected token: get a newer one and send the request again, as the session decides.
+
+        Args:
+            lines: field lines to add to the answer; filled.
 
         Returns:
-            The answer to pass on, and field lines to add to it.
+            The answer, and whether it is one to a request that was sent again.
         """
-        route = trip.route
+        route, replayable = trip.route, trip.content.replayable
+        decision = route.decide(
+            trip.token, client.target, self._loop.time(), replayed=trip.replayed, pauses=trip.pauses
+        )
+        if isinstance(decision, Relay):
+            trip.outcome = "replayed" if trip.replayed else "relayed"
+            return rejected, False
+        waits = isinstance(decision, Wait | Pause)
+        doubtful = route.patience.doubts(client.target)
         try:
             if trip.upload is not None:
                 await trip.upload.stop()
-            waits = route.session.parks(trip.generation)
-            if waits and trip.content.replayable:
+            if waits and replayable and not doubtful:
                 route.discard(rejected)  # nobody will read it, and thousands may wait
-            newer = await self._parked(
-                trip, route.session.replace(trip.generation), waits=waits, held=rejected.size_at_most
-            )
-            if newer is None:
-                trip.outcome = "relayed"
-                return rejected, []
-            if not trip.content.replayable:
+            ask = route.session.newer_token(decision)
+            newer = await self._parked(trip, ask, waits=waits, held=rejected.size_at_most)
+            if not replayable:
                 trip.outcome = "resend"
-                return rejected, [answers.RESEND]
+                lines.append(answers.RESEND)
+                return rejected, False
+        except (LoggedOut, RefreshUnavailable) as refusal:
+            if not doubtful or getattr(refusal, "reason", None) not in (None, "refresh_unavailable"):
+                route.discard(rejected)
+                raise
+            # It rejects whatever it is sent, and an outage of the token endpoint is no news of the session.
+            trip.outcome = "relayed"
+            return rejected, False
         except BaseException:
             route.discard(rejected)
             raise
         route.discard(rejected)
-        trip.replayed = True
-        response = await self._send(request, trip, client, newer)
+        trip.pauses += isinstance(decision, Pause)
+        trip.replayed = trip.replayed or newer.generation > trip.generation
+        response = await send(request, trip, client, newer)
         trip.outcome = "replayed"
         log.debug("request.replayed", request_id=trip.id, generation=newer.generation, status=response.status)
-        return response, []
+        return response, True
 
     async def refuse(self, request: web.BaseRequest, trip: Trip, refusal: Refusal) -> Sent:
         """Answer a request ourselves."""

@@ -66,7 +66,7 @@ class Login:
     async def _fill(self, found: Captured) -> None:
         """Put the tokens in force, and into the store."""
         if found.refresh_token is not None:
-            await self.session.offer(found.refresh_token, found.access_token, found.lifetime)
+            await self.session.sign_in(found.refresh_token, found.access_token, found.lifetime)
         elif found.access_token is not None:
             problem = "it holds no refresh token where `capture` says"
             log.warning("capture.failed", credential=self.session.name, problem=problem)

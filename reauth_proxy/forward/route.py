@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from reauth_proxy.errors import PathDenied
 from reauth_proxy.forward.fields import challenges
+from reauth_proxy.forward.patience import Patience
 from reauth_proxy.guard.endpoints import Sealed
 from reauth_proxy.session.anonymous import Anonymous
 from reauth_proxy.session.challenge import rejects
 from reauth_proxy.session.refresher import Session
+from reauth_proxy.session.state import Attempt, Decision, Relay
 from reauth_proxy.session.tokens import AccessToken
 from reauth_proxy.upstream.connection import MOST_UNREAD, Connection, ConnectionBroken
 from reauth_proxy.upstream.message import Interim
@@ -74,6 +76,7 @@ class Route:
         sealed: what no client may ask for here: token endpoints.
         logins: those among its requests whose answers have tokens in them, if there are any.
         login: the one that a request on this route is.
+        patience: how much is asked for where this route rejects tokens.
         expect_timeout: seconds that content waits for the upstream's 100 Continue (RFC 9110 section 10.1.1).
     """
 
@@ -90,6 +93,7 @@ class Route:
     sealed: Sealed | None = None
     logins: Logins | None = None
     login: Login | None = None
+    patience: Patience = field(default_factory=Patience)
     #: What never changes in a request's head.
     constant: bytes = field(init=False)
     #: The Authorization line of the newest token; identity is cheaper to compare than a hash.
@@ -191,6 +195,27 @@ class Route:
     def rejects(self, response: Response) -> bool:
         """Tell whether an answer means that the token was rejected."""
         return response.status in self.statuses and rejects(response.status, challenges(response.fields), self.statuses)
+
+    def accepted(self, token: AccessToken | None, target: bytes, status: int) -> None:
+        """Take note of an answer that does not reject the token; one that is an error proves nothing."""
+        if token is not None and status < 400 and (token is not self.session.accepted or self.patience.failures):
+            self.session.accept(token)
+            self.patience.accepted(target)
+
+    def decide(self, sent: AccessToken | None, target: bytes, now: float, *, replayed: bool, pauses: int) -> Decision:
+        """Decide what follows an answer that rejects the token, and take note of it.
+
+        Args:
+            now: seconds of the monotonic clock.
+            replayed: it was sent before with an older token.
+            pauses: how often it was sent again with the same one.
+        """
+        generation, life = (0, 0) if sent is None else (sent.generation, sent.life)
+        refusing = self.patience.refusing(target, now)
+        decision = self.session.rejected(Attempt(generation, life, replayed, pauses, refusing))
+        if replayed and isinstance(decision, Relay):
+            self.patience.rejected(target, now)
+        return decision
 
     def discard(self, response: Response) -> None:
         """Give up an answer that nobody will read."""

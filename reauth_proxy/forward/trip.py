@@ -12,6 +12,7 @@ from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.relay import ClientGone, interim_head, write
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.upload import Upload
+from reauth_proxy.session.tokens import AccessToken
 from reauth_proxy.upstream.message import Fields
 
 
@@ -67,12 +68,14 @@ class Trip:
         "page",
         "parked",
         "path",
+        "pauses",
         "plan",
         "replayed",
         "route",
         "size",
         "started",
         "status",
+        "token",
         "upload",
         "where",
     )
@@ -88,6 +91,8 @@ class Trip:
         self.path = path_of(request._message.path)
         self.status = 0
         self.generation = 0
+        #: With which it was sent last; None for none.
+        self.token: AccessToken | None = None
         self.outcome = "aborted"
         self.size = 0
         #: The name of its route, once there is one.
@@ -96,6 +101,8 @@ class Trip:
         self.parked = 0.0
         #: It was sent again with a newer token.
         self.replayed = False
+        #: How often it was sent again with the same token.
+        self.pauses = 0
         #: Why it was refused, in words that repeat nothing of it.
         self.detail: str | None = None
         self.content: Content = EMPTY

@@ -19,6 +19,7 @@ from reauth_proxy.forward.spool import Keeping
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.guard.guard import Guard
 from reauth_proxy.guard.hosts import Hosts
+from reauth_proxy.session.state import Attempt, Decision, Relay, Wait
 from reauth_proxy.session.tokens import AccessToken, Secret
 from reauth_proxy.upstream.dial import Origin
 from reauth_proxy.upstream.pool import Pool, PoolLimits
@@ -40,25 +41,31 @@ class ScriptedSession:
         self.newer: AccessToken | BaseException | None = token(2)
         self.logouts = 0
         self.waits = True
+        self.life = 0
+        self.accepted: AccessToken | None = None
         #: While it is held, a rejected token's successor takes its time.
         self.gate = Gate()
 
     def usable(self) -> AccessToken | None:
         return self.current
 
-    async def token(self, *, fresh: bool = False) -> AccessToken | None:
+    async def token(self, *, fresh: bool = False, life: int = 0) -> AccessToken | None:
         self.asked.append(fresh)
         return self.current
 
-    def parks(self, sent_generation: int) -> bool:
-        return self.newer is not None
+    def rejected(self, sent: Attempt) -> Decision:
+        self.replaced.append(sent.generation)
+        return Relay() if self.newer is None or sent.replayed else Wait(start=True)
 
-    async def replace(self, sent_generation: int) -> AccessToken | None:
-        self.replaced.append(sent_generation)
+    async def newer_token(self, decision: Decision) -> AccessToken:
         await self.gate.passed()
         if isinstance(self.newer, BaseException):
             raise self.newer
+        assert self.newer is not None
         return self.newer
+
+    def accept(self, token: AccessToken) -> None:
+        self.accepted = token
 
 
 class Lines(list[dict[str, Any]]):

@@ -87,7 +87,7 @@ async def test_a_rejected_token_is_replaced_and_the_request_sent_again_once() ->
         assert second == first.replace(b"CANARY-1", b"CANARY-2")
         writer.write(REJECTED)
         assert await head(client) == b"HTTP/1.1 401 Unauthorized\r\nX-From: upstream\r\nContent-Length: 3\r\n\r\n"
-        assert run.session.replaced == [1]
+        assert run.session.replaced == [1, 2]
         assert run.log == [] or run.log[0]["outcome"] == "replayed"
 
 
