@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shlex
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
 
 from reauth_proxy.errors import ConfigError
 from reauth_proxy.session.state import RefreshPolicy
@@ -19,6 +23,22 @@ if TYPE_CHECKING:
     from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
     from reauth_proxy.session.protocols import Store, TokenEndpoint
     from reauth_proxy.session.tokens import Secret
+    from reauth_proxy.stores.default import Place
+
+_log = structlog.get_logger()
+
+_SHARED: Final = (
+    "this refresh token's session is kept in {}, which belongs to another configuration; give each its own refresh "
+    "token, or the same `store.path`"
+)
+_SHARED_NAME: Final = (
+    "every daemon with this Redis, a configuration at this path and this client shares this session; set `store.key` "
+    "to a name of your own"
+)
+_LEFT_BEHIND: Final = (
+    "version 0.1 kept a session of this token endpoint and client in {}, and nobody can tell whose it is; if it is "
+    "this credential's, stop every daemon and run `{}`"
+)
 
 
 def tls_context(tls: TLS) -> ssl.SSLContext:
@@ -113,6 +133,7 @@ def _json_endpoint(settings: JsonEndpoint, config: Config, tls: ssl.SSLContext) 
             refresh_token=settings.response.refresh_token,
             expires_in=settings.response.expires_in,
             expires_at=settings.response.expires_at,
+            refresh_expires_in=settings.response.refresh_expires_in,
             denied_statuses=frozenset(settings.denied_statuses),
         ),
         ssl=tls,
@@ -121,8 +142,20 @@ def _json_endpoint(settings: JsonEndpoint, config: Config, tls: ssl.SSLContext) 
     )
 
 
-def store(config: Config, name: str) -> Store:
+class Say(Protocol):
+    """Takes an event, as a logger does, with `credential` and `problem` in it."""
+
+    def __call__(self, event: str, /, *, credential: str, problem: str) -> object: ...
+
+
+def store(config: Config, name: str, say: Say | None = None, *, settle: bool = True) -> Store:
     """Return the store of the credential `name`.
+
+    Blocks for a few small files, where the configuration names no file itself.
+
+    Args:
+        say: is told where that may not be what was meant; by default the log.
+        settle: whether it is going to be used; without, nothing is written.
 
     Raises:
         ConfigError: what it needs is not installed, or its address is none.
@@ -131,35 +164,99 @@ def store(config: Config, name: str) -> Store:
     from reauth_proxy.stores.file import FileStore
 
     chosen = config.store
-    codec = Codec(name, chosen.encryption_key or ())
+    say = say or _log.warning
+    keys = chosen.encryption_key or ()
     if chosen.type == "memory":
         from reauth_proxy.stores.memory import MemoryStore
 
         return MemoryStore()
     if chosen.type == "keyring":
         _installed("keyring", "keyring")
+        from reauth_proxy.stores.file import default_path
         from reauth_proxy.stores.keyring import KeyringStore
 
-        return KeyringStore(_store_key(config, name), store_file(config, name))
+        key = _store_key(config, name)
+        # Whoever has the same entry has the same lock.
+        return KeyringStore(key, default_path("keyring", key), timeout=chosen.timeout)
     if chosen.type == "redis":
         _installed("redis.asyncio", "redis")
-        from reauth_proxy.stores.redis import RedisStore, RedisTls
+        from reauth_proxy.stores.redis import RedisStore
+        from reauth_proxy.stores.redis_client import RedisTls
 
         assert chosen.url is not None, "checked when the configuration was read"
+        credential = config.each_credential[name]
+        if chosen.key is None and credential.grant == "refresh_token" and credential.refresh_token is None:
+            say("store.shared_name", credential=name, problem=_SHARED_NAME)
         files = {
             key: None if path is None else str(path)
             for key in ("ca_file", "client_cert", "client_key")
             for path in [getattr(config.tls, key)]
         }
         tls = RedisTls(**files, verify=config.tls.verify)
-        return RedisStore(chosen.url, _store_key(config, name, "reauth-proxy:"), codec, tls=tls)
-    return FileStore(store_file(config, name), codec, allow_readable=config.secrets.allow_readable)
+        return RedisStore(chosen.url, _store_key(config, name), Codec(name, keys), tls=tls, timeout=chosen.timeout)
+    path, owner = store_file(config, name), name
+    if chosen.path is None:
+        path, owner = _default_file(config, name, say, settle=settle)
+    codec = Codec(owner, keys)
+    return FileStore(path, codec, timeout=chosen.timeout, allow_readable=config.secrets.allow_readable)
 
 
-def _store_key(config: Config, name: str, prefix: str = "") -> str:
-    if config.store.key is None:
-        return prefix + store_file(config, name).stem
-    return config.store.key if name == "default" else f"{config.store.key}-{name}"
+def _default_file(config: Config, name: str, say: Say, *, settle: bool) -> tuple[Path, str]:
+    """Return the file that is a credential's where none is configured, and the name that its record is bound to."""
+    from reauth_proxy.stores import default
+
+    credential, place = config.each_credential[name], _found(config, name)
+    if settle:
+        default.settle(place)
+    if place.foreign:
+        say("store.shared", credential=name, problem=_SHARED.format(os.path.realpath(place.path)))
+    elif credential.configured is None and config.file is not None and not place.path.exists():
+        left = default.first_name(name, _endpoint(config, name))
+        if left.exists():
+            move = f"mv {shlex.quote(str(left))} {shlex.quote(str(place.path))}"
+            say("store.left_behind", credential=name, problem=_LEFT_BEHIND.format(left, move))
+    return place.path, place.credential
+
+
+def _found(config: Config, name: str) -> Place:
+    from reauth_proxy.stores import default
+
+    others = (one.refresh_token for other, one in config.each_credential.items() if other != name)
+    owner = default.Owner(
+        name,
+        _identity(config, name),
+        config.each_credential[name].refresh_token,
+        tuple(token for token in others if token is not None),
+    )
+    return default.find(owner, config.store.encryption_key or ())
+
+
+def _store_key(config: Config, name: str) -> str:
+    """Return what a session is called in Redis or the keyring."""
+    if config.store.key is not None:
+        return config.store.key if name == "default" else f"{config.store.key}-{name}"
+    from reauth_proxy.stores.file import default_path
+
+    if config.store.type == "redis":
+        return f"reauth-proxy:{default_path(name, _shared_identity(config, name)).stem}"
+    return default_path(name, _identity(config, name)).stem
+
+
+def _identity(config: Config, name: str) -> str:
+    """Return what a credential's default store is named after: the configuration file, where there is one."""
+    return _shared_identity(config, name) if config.file is None else f"file\0{config.file}"
+
+
+def _shared_identity(config: Config, name: str) -> str:
+    """Return the same for what other machines share, where the file's path alone says little."""
+    token = config.each_credential[name].refresh_token
+    origin = str(config.file or "") if token is None else token.fingerprint()
+    return f"{_endpoint(config, name)}\0{origin}"
+
+
+def _endpoint(config: Config, name: str) -> str:
+    endpoint = config.each_credential[name].token_endpoint
+    return str(endpoint.url) if endpoint.type == "json" else f"{endpoint.url or endpoint.issuer} {endpoint.client_id}"
 
 
 def _installed(module: str, extra: str) -> None:
@@ -172,14 +269,12 @@ def _installed(module: str, extra: str) -> None:
 
 
 def store_file(config: Config, name: str) -> Path:
-    """Return where the session of the credential `name` is kept, if in a file; elsewhere it is called after that."""
+    """Return where the session of the credential `name` is to be kept, if in a file."""
     from reauth_proxy.stores.file import default_path
 
-    endpoint = config.each_credential[name].token_endpoint
-    where = str(endpoint.url) if endpoint.type == "json" else f"{endpoint.url or endpoint.issuer} {endpoint.client_id}"
     path = config.store.path
     if path is None:
-        return default_path(name, where)
+        return default_path(name, _identity(config, name))
     return path if name == "default" else path.with_name(f"{path.stem}-{name}{path.suffix}")
 
 
@@ -198,12 +293,34 @@ def refresh_policy(config: Config) -> RefreshPolicy:
     )
 
 
+def is_named_after_token(config: Config, name: str) -> bool:
+    """Tell whether a session's place changes with the configured refresh token."""
+    return (
+        config.store.type == "redis"
+        and config.store.key is None
+        and config.each_credential[name].configured is not None
+    )
+
+
 def needs_restart(old: Config, new: Config) -> list[str]:
-    """Return the names of sections whose changes cannot take effect while running: where a session is kept."""
-    kept = old.each_credential.keys() & new.each_credential.keys()
-    if old.store == new.store and all(store_file(old, name) == store_file(new, name) for name in kept):
+    """Return the names of sections whose changes cannot take effect while running: where a session is kept.
+
+    Blocks for a few small files, as :func:`store` does: the session of a token may be where another one's is.
+    """
+    before, after = old.each_credential, new.each_credential
+    kept = before.keys() & after.keys()
+    if old.store == new.store and all(_place(old, name) == _place(new, name) for name in kept):
         return []
     sections = ["store"]
-    if old.each_credential != new.each_credential:  # and what names them
+    if before != after:  # and what names them
         sections += ["credential", "credentials", "routes", "upstream"]
     return [name for name in sections if getattr(old, name) != getattr(new, name)]
+
+
+def _place(config: Config, name: str) -> str | None:
+    """Return what tells one place of a session from another."""
+    if config.store.type == "memory":
+        return None
+    if config.store.type != "file":
+        return _store_key(config, name)
+    return os.path.realpath(store_file(config, name) if config.store.path is not None else _found(config, name).path)

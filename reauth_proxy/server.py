@@ -8,6 +8,8 @@ import os
 import signal
 import ssl
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -26,7 +28,13 @@ from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.frontend.endpoints import Endpoints
 from reauth_proxy.listening import Door, StartError, bind
-from reauth_proxy.process import file_limit, make_room_for_files, raise_file_limit, spare_the_collector
+from reauth_proxy.process import (
+    end_hard_unless_closed,
+    file_limit,
+    make_room_for_files,
+    raise_file_limit,
+    spare_the_collector,
+)
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import State
@@ -47,11 +55,13 @@ class Daemon:
         credentials: their sessions.
         url: where it listens, once started.
         draining: it is about to end, and should get no new requests.
+        closing: called when what is left is only to be closed.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.draining = False
+        self.closing: Callable[[], None] = lambda: None
         self.credentials: Credentials
         self._door: Door | None = None
         self._control_door: Door | None = None
@@ -236,6 +246,7 @@ class Daemon:
         log.info("server.drained")
 
     async def _release(self) -> None:
+        self.closing()
         for door in (self._door, self._control_door):
             if door is not None:
                 await door.close()
@@ -276,6 +287,7 @@ async def _serve(daemon: Daemon, config_file: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _end, stop)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    daemon.closing = partial(end_hard_unless_closed, logs.finish)
     await daemon.start()
     daemon.say_how_to_sign_in(config_file)
     spare_the_collector()

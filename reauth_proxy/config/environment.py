@@ -39,6 +39,7 @@ class Reading:
         allow_readable: files with secrets may be open to others (`secrets.allow_readable`).
         openness: permissions of the file itself where others may read or change it, None where none may.
         name: of the file itself.
+        file: its path, where what is read is a file.
     """
 
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
@@ -47,6 +48,7 @@ class Reading:
     allow_readable: bool = False
     openness: str | None = None
     name: str = ""
+    file: Path | None = None
 
     def path(self, text: str) -> Path:
         """Return a path of the file: ``~`` is the home directory, and a relative one begins beside the file."""

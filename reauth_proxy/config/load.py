@@ -46,16 +46,25 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not a text file in UTF-8") from None
     openness = exposure.openness(status.st_mode, status.st_uid)
-    return parse(text, str(path), os.environ if environ is None else environ, path.parent, openness)
+    return parse(text, str(path), os.environ if environ is None else environ, path.parent, openness, file=path)
 
 
-def parse(text: str, name: str, environ: Mapping[str, str], base: Path, openness: str | None = None) -> Config:
+def parse(
+    text: str,
+    name: str,
+    environ: Mapping[str, str],
+    base: Path,
+    openness: str | None = None,
+    *,
+    file: Path | None = None,
+) -> Config:
     """Read a text.
 
     Args:
         name: what the problems call it.
         base: where relative paths begin.
         openness: permissions of its file where others may read or change it.
+        file: its path, where the text is a file's.
 
     Raises:
         ConfigError: with each problem.
@@ -81,6 +90,7 @@ def parse(text: str, name: str, environ: Mapping[str, str], base: Path, openness
         allow_readable=_allows(data, "secrets", "allow_readable"),
         openness=openness,
         name=name,
+        file=file,
     )
     config: Config | None = None
     try:

@@ -29,8 +29,9 @@ from reauth_proxy.config.kinds import (
     Switch,
     UpstreamUrl,
 )
+from reauth_proxy.config.origin import FromFile
 from reauth_proxy.config.problems import listed
-from reauth_proxy.config.routes import NewName, Route, elsewhere, home_of, names_of, one_of
+from reauth_proxy.config.routes import NewName, Route, apart, elsewhere, home_of, names_of, one_of
 from reauth_proxy.config.secrecy import FieldValues, PrivateFile
 from reauth_proxy.config.store import Store
 from reauth_proxy.session.tokens import Secret
@@ -213,7 +214,7 @@ def _default_listen() -> Listen:
     return Listen("tcp", "localhost", 8080)
 
 
-class Config(Section):
+class Config(FromFile):
     """The whole configuration."""
 
     NULL_SAYS_SOMETHING = frozenset({"control"})
@@ -272,6 +273,12 @@ class Config(Section):
     @classmethod
     def _apart_and_local_unless_allowed(cls, control: Control, info: ValidationInfo) -> Control:
         return control.beside(info.data.get("listen"), info.data.get("access"))
+
+    @field_validator("credentials")
+    @classmethod
+    def _each_with_a_token_of_its_own(cls, credentials: dict[str, Credential] | None) -> dict[str, Credential] | None:
+        apart(credentials or {})
+        return credentials
 
     @field_validator("credential")
     @classmethod

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from reauth_proxy.config.address import Listen, Url, is_loopback, is_wildcard
-from reauth_proxy.config.credential import Section
+from reauth_proxy.config.credential import Credential, Section
 from reauth_proxy.config.kinds import Switch, UpstreamUrl
 from reauth_proxy.config.problems import expected
+from reauth_proxy.session.tokens import Secret
 
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,=:@-]+/)*(?:[A-Za-z0-9._~!$&'()*+,=:@-]+)?", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -87,6 +88,22 @@ def names_of(info: ValidationInfo) -> set[str] | None:
     if "credential" not in info.data or "credentials" not in info.data:
         return None
     return set(info.data["credentials"] or {"default"})
+
+
+def apart(credentials: Mapping[str, Credential]) -> None:
+    """Refuse two credentials with one refresh token: each would use up what the other goes on with.
+
+    Raises:
+        ValueError: it names the two, and never the token.
+    """
+    seen: dict[Secret, str] = {}
+    for name, credential in credentials.items():
+        token = credential.refresh_token
+        if token is not None and (other := seen.setdefault(token, name)) != name:
+            raise ValueError(
+                f"`{other}` and `{name}` have the same refresh token, and each would use up the other's; use one"
+                " credential for both routes, or get a second token"
+            )
 
 
 def elsewhere(upstream: Url, info: ValidationInfo) -> None:

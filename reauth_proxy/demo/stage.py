@@ -98,7 +98,7 @@ async def _perform(servers_only: bool, port: int | None) -> None:
 
     async def restore(refresh_token: str) -> None:
         assert daemon is not None, "the servers answer nobody before the daemon runs"
-        await daemon.session.offer(Secret(refresh_token))
+        await daemon.session.sign_in(Secret(refresh_token))
 
     async with _servers(authorization, restore, _free(SERVERS_PORT)) as servers:
         daemon = Daemon(_config(port if port is not None else _free(DAEMON_PORT), _free(CONTROL_PORT), servers))

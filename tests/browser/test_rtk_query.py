@@ -208,7 +208,7 @@ async def test_two_tabs_never_notice_an_expiry_and_log_out_together(browser: Bro
             assert all(re.match("logout;", _field(answer, "Reauth-Signal")) for answer in refused)
             assert not leaks(await each.seen())
 
-        await daemon.session.offer(Secret(authorization.login()))
+        await daemon.session.sign_in(Secret(authorization.login()))
         for each in (one, two):
             await each.page.until("document.querySelectorAll('li code').length")
         await authorization.arrived(calls + 1)

@@ -119,7 +119,7 @@ async def test_it_follows_a_refresh_a_storm_a_sign_out_and_a_return(browser: Bro
         await shows(page, "#ready", "not ready")
         assert await page.run("document.querySelector('button.refresh').disabled")
 
-        await daemon.session.offer(Secret(authorization.login()))
+        await daemon.session.sign_in(Secret(authorization.login()))
         await shows(page, ".state", "Stale")
         await push(page, "button.refresh")
         await push(page, "#ask-yes")

@@ -160,9 +160,10 @@ async def has_a_bad_token_endpoint(daemon: Exercised, authorization: FakeAuthori
 async def signed_in_anew(daemon: Exercised, authorization: FakeAuthorizationServer) -> None:
     """A new refresh token in its file ends every cool-off, and every refusal."""
     write_secret(daemon.directory / "refresh-token", authorization.login())
-    before = daemon.log.count('"config.reloaded"')
+    before, resumed = (daemon.log.count(f'"{event}"') for event in ("config.reloaded", "session.resumed"))
     daemon.signal(signal.SIGHUP)
     assert (await daemon.logged("config.reloaded", before + 1))["new_refresh_token"]
+    await daemon.logged("session.resumed", resumed + 1)
     assert (await daemon.ask()).status == 200
 
 

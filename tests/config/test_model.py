@@ -54,6 +54,7 @@ def value(config: Config, key: str) -> Any:
         ("access.allow_remote", False),
         ("store.type", "file"),
         ("store.path", None),
+        ("store.timeout", 5.0),
         ("refresh.ahead", 60.0),
         ("refresh.background", True),
         ("refresh.timeout", 10.0),
@@ -94,6 +95,7 @@ def test_a_default(key: str, default: object) -> None:
         ("listen: 0.0.0.0:80\naccess: {allow_remote: yes}", "listen.host", "0.0.0.0"),
         ("listen: unix:/run/x.sock", "listen.path", "/run/x.sock"),
         ("store: {type: memory}", "store.type", "memory"),
+        ("store: {timeout: 500ms}", "store.timeout", 0.5),
         ("store: {path: a/b.json}", "store.path", Path("/base/a/b.json")),
         ("store: {path: ~/b.json}", "store.path", Path("~/b.json").expanduser()),
         ("refresh: {ahead: 0}", "refresh.ahead", 0.0),
@@ -135,6 +137,7 @@ def test_a_value(text: str, key: str, meant: object) -> None:
         ("store: {type: rediss}", 'store.type: expected file, memory, keyring or redis, got "rediss"'),
         ("store: {type: [file]}", "store.type: expected file, memory, keyring or redis, got a list"),
         ("store: {type: memory, path: x}", "store.path: a store in memory has no path; remove it, or write `type: file`"),
+        ("store: {timeout: 0}", 'store.timeout: expected a duration longer than 0s, got "0"'),
         ("store: {path: ''}", 'store.path: expected a path, got ""'),
         ("store: {path: [a]}", "store.path: expected a path, got a list"),
         ("refresh: []", "refresh: expected a mapping of keys, got a list"),
@@ -294,7 +297,7 @@ def test_all_of_a_hand_made_endpoint() -> None:
     found = hand_made(
         "type: json\nurl: https://a.example/refresh?v=2\nmethod: PUT\nheaders: {X-Old: '{access_token}'}\n"
         "body: {a: ['x {refresh_token}', 5, 0.5, true, ~, 0123, '5', -1, 1e999], b: {c: '{}', d: yes}}\n"
-        "response: {access_token: /a~1b/0, refresh_token: /r, expires_at: /e}\ndenied_statuses: []\n"
+        "response: {access_token: /a~1b/0, refresh_token: /r, expires_at: /e, refresh_expires_in: /x}\ndenied_statuses: []\n"
     )
     assert found.body == {
         "a": ["x {refresh_token}", 5, 0.5, True, None, "0123", "5", -1, "1e999"],
@@ -306,6 +309,8 @@ def test_all_of_a_hand_made_endpoint() -> None:
         "/e",
         None,
     )
+    assert found.response.refresh_expires_in == "/x"
+    assert hand_made(JSON).response.refresh_expires_in is None
     assert hand_made(JSON).denied_statuses == (400, 401, 403)
     assert hand_made(JSON).method == "POST"
 

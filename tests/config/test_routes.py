@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from reauth_proxy.errors import ConfigError
 from tests.config.reading import CREDENTIAL, UPSTREAM, problems, read
+from tests.fakes.files import write_secret
 
 ENDPOINT = "{token_endpoint: {url: https://id.example.com/t, client_id: web}}"
 TWO = f"credentials:\n  default: {ENDPOINT}\n  billing: {ENDPOINT}\n"
@@ -92,3 +95,27 @@ def test_a_mistake_is_told_where_it_is(text: str, told: str) -> None:
 def test_no_route_at_all_is_as_good_as_none() -> None:
     with pytest.raises(ConfigError):
         read("routes: []\ncredentials: {}\n")
+
+
+ROUTES = f"routes:\n  - {ROUTE}\n"
+
+
+@pytest.mark.parametrize("given", ["CANARY-1", "{env: TOKEN}", "'${TOKEN}'", "{file: token}"])
+def test_two_credentials_with_one_refresh_token_are_refused(given: str, tmp_path: Path) -> None:
+    """With rotation, each would use up the other's token."""
+    write_secret(tmp_path / "token", "CANARY-1\n")
+    lines = (
+        f"  default: {{refresh_token: CANARY-1, {ENDPOINT[1:]}\n  billing: {{refresh_token: {given}, {ENDPOINT[1:]}\n"
+    )
+    (problem,) = problems(f"{ROUTES}credentials:\n{lines}", {"TOKEN": "CANARY-1"}, tmp_path)
+    assert problem == (
+        "3: credentials: `default` and `billing` have the same refresh token, and each would use up the other's; "
+        "use one credential for both routes, or get a second token"
+    )
+
+
+def test_other_tokens_and_none_are_fine() -> None:
+    own = "{grant: client_credentials, token_endpoint: {url: https://id.example.com/t, client_id: a, client_secret: b}}"
+    lines = [f"default: {{refresh_token: CANARY-1, {ENDPOINT[1:]}", f"two: {{refresh_token: CANARY-2, {ENDPOINT[1:]}"]
+    lines += [f"three: {ENDPOINT}", f"four: {ENDPOINT}", f"five: {own}", f"six: {own}"]
+    read(ROUTES + "credentials:\n" + "".join(f"  {line}\n" for line in lines))

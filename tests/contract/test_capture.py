@@ -209,7 +209,7 @@ async def test_an_answer_that_breaks_off_is_not_half_passed_on(daemon: RunningDa
     assert daemon.session.generation == 0
 
 
-async def test_requests_that_wait_go_on_with_the_tokens_of_a_login(
+async def test_requests_that_wait_are_not_made_in_the_name_of_whoever_logs_in(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, api: Api
 ) -> None:
     async with running_daemon(authorization, upstream, capture=[CAPTURE]) as daemon:
@@ -218,7 +218,8 @@ async def test_requests_that_wait_go_on_with_the_tokens_of_a_login(
             await client.request("/a")
             await authorization.arrived(1)
             assert (await log_in(daemon.url)).status == 200
-            assert (await client.answer()).status == 200
+            assert (await client.answer()).value("Reauth-Signal") == "logout;reason=signed_out"
+            assert (await fetch(daemon.url)).status == 200
         authorization.release()
 
 

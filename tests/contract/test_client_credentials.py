@@ -87,7 +87,7 @@ async def test_a_sign_out_is_one_until_the_session_is_offered_again(server: Logi
         assert (await fetch(daemon.url)).value("Reauth-Signal") == "logout;reason=signed_out"
         token = daemon.config.credential.configured
         assert token is not None
-        assert await daemon.session.offer(token)
+        assert await daemon.session.sign_in(token)
         assert (await fetch(daemon.url)).status == 200
         assert server.count == 2
 
@@ -112,6 +112,7 @@ async def test_the_grant_can_change_while_it_runs(server: LoginServer, api: Fake
         daemon.write_config(**SETTINGS)
         daemon.signal(signal.SIGHUP)
         assert (await daemon.logged("config.reloaded"))["new_refresh_token"] is True
+        await daemon.logged("session.resumed")
         assert (await fetch(daemon.url)).status == 200
         assert [call.form["grant_type"] for call in server.calls] == ["refresh_token", "client_credentials"]
         daemon.write_config(credential={"grant": None})

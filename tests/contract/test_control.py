@@ -84,7 +84,7 @@ async def test_a_refused_session_is_not_ready_until_there_is_a_new_one(
     authorization.revoke_refresh()
     await fetch(daemon.url, "/a")
     assert "refused the refresh token" in (await problems(daemon))["default"]
-    await daemon.session.offer(Secret(authorization.login()))
+    await daemon.session.sign_in(Secret(authorization.login()))
     assert await problems(daemon) == {}
 
 
@@ -128,7 +128,7 @@ async def test_a_store_that_fails_is_not_ready_and_the_session_is_served_all_the
         assert (await fetch(daemon.url, "/a")).status == 200
         (tmp_path / "state").rename(tmp_path / "gone")
         (tmp_path / "state").write_text("a file where the directory was")
-        await daemon.session.offer(Secret(authorization.login()))
+        await daemon.session.sign_in(Secret(authorization.login()))
         assert "the store fails" in (await problems(daemon))["default"]
         assert (await fetch(daemon.url, "/b")).status == 200
         (tmp_path / "state").unlink()
@@ -222,7 +222,7 @@ async def test_an_access_token_that_is_put_is_sent_as_long_as_it_lives(
     assert authorization.count == 1
 
 
-async def test_requests_that_wait_go_on_with_a_session_that_is_put(
+async def test_requests_that_wait_are_not_made_in_the_name_of_whoever_signs_in(
     daemon: RunningDaemon, authorization: FakeAuthorizationServer
 ) -> None:
     authorization.hold()
@@ -231,8 +231,10 @@ async def test_requests_that_wait_go_on_with_a_session_that_is_put(
         await authorization.arrived(1)
         assert (await told(daemon))["parked"] == 1
         assert (await ask(daemon, "/session", "PUT", {"refresh_token": authorization.login()})).status == 204
+        answer = await client.answer()
+        assert (answer.status, answer.value("Reauth-Signal")) == (401, "logout;reason=signed_out")
         authorization.release()
-        assert (await client.answer()).status == 200
+    assert (await fetch(daemon.url)).status == 200
 
 
 @pytest.mark.parametrize("content", [b"{}", b"", b'{"refresh_token": "x", "more": 1}'])

@@ -186,7 +186,7 @@ async def test_events_follow_the_session(daemon: RunningDaemon, authorization: F
         for stream in (tab, other):
             name, data = await stream.event()
             assert (name, data["state"], data["reason"]) == ("logout", "signed_out", "signed_out")
-        await daemon.session.offer(Secret(authorization.login()))
+        await daemon.session.sign_in(Secret(authorization.login()))
         for stream in (tab, other):
             name, data = await stream.event()
             assert (name, data["reason"]) == ("resumed", None)
@@ -201,7 +201,7 @@ async def test_a_denied_refresh_is_one_logout_event(
         answers = await asyncio.gather(*(fetch(daemon.url, f"/{number}") for number in range(20)))
         assert {answer.status for answer in answers} == {401}
         assert (await tab.event())[1]["reason"] == "refresh_denied"
-        await daemon.session.offer(Secret(authorization.login()))
+        await daemon.session.sign_in(Secret(authorization.login()))
         assert (await tab.event())[0] == "resumed"
 
 

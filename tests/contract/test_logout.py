@@ -117,21 +117,24 @@ async def test_a_new_refresh_token_brings_the_session_back(
 ) -> None:
     async with running_daemon(authorization, upstream) as daemon:
         await sign_out(authorization, daemon)
-        assert await daemon.session.offer(Secret(authorization.login()))
+        assert await daemon.session.sign_in(Secret(authorization.login()))
         assert (await fetch(daemon.url)).status == 200
         assert len(daemon.events("session.resumed")) == 1
     assert authorization.reuses == 0
 
 
-async def test_the_refused_refresh_token_brings_nothing_back(
+async def test_the_refused_refresh_token_is_tried_again_each_time_that_somebody_brings_it(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream
 ) -> None:
     authorization.revoke_refresh()
     async with running_daemon(authorization, upstream) as daemon:
         assert (await fetch(daemon.url)).status == 401
-        assert not await daemon.session.offer(Secret(authorization.first))
-        assert (await fetch(daemon.url)).status == 401
-    assert authorization.count == 1
+        for number in range(3):
+            assert (await fetch(daemon.url)).status == 401
+            assert authorization.count == 1 + number
+            assert await daemon.session.sign_in(Secret(authorization.first))
+            assert (await fetch(daemon.url)).value("Reauth-Signal") == "logout;reason=refresh_denied"
+    assert authorization.count == 4
 
 
 async def test_reuse_of_a_rotated_token_by_somebody_else_ends_the_session(

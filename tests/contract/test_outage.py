@@ -137,7 +137,8 @@ async def test_while_the_present_token_works_nobody_notices(
         (Reply(500), "500"),
         (Reply(408), "408"),
         (Reply(404), "404"),
-        (Raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"), "broke"),
+        (Raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"), "broke off"),
+        (Raw(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 500\r\n\r\n{"), "broke"),
         (Raw(b"SSH-2.0-CANARY\r\n\r\n"), "not HTTP"),
         (Raw(b""), "broke"),
         (Break(), "broke"),
@@ -189,15 +190,62 @@ async def test_a_redirect_is_not_followed_so_that_the_refresh_token_goes_nowhere
         b'{"access_token":"CANARY\\r\\nX-Injected: 1","expires_in":60}',
     ],
 )
-async def test_an_answer_that_parses_and_has_no_usable_token_is_a_refusal(
+async def test_a_2xx_that_has_no_usable_token_is_no_refusal_and_not_asked_for_again(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, content: bytes
 ) -> None:
     async with running_daemon(authorization, upstream) as daemon:
         authorization.next(Reply(200, {"Content-Type": "application/json"}, content))
-        assert (await fetch(daemon.url)).value("Reauth-Signal") == "logout;reason=refresh_denied"
-        assert (await fetch(daemon.url)).value("Reauth-Signal") == "logout;reason=refresh_denied"
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == "logout;reason=refresh_unavailable"
+        assert (await fetch(daemon.url)).value("Reauth-Signal") == "logout;reason=refresh_unavailable"
+        (loud,) = gave_up(daemon)
+        assert loud["misconfigured"]
+        assert "CANARY" not in loud["problem"]
     assert authorization.count == 1
     assert all(received.token is None for received in upstream.requests)
+
+
+@pytest.mark.parametrize(
+    ("head", "before", "behind"),
+    [
+        (b"Content-Length: 5000", b"", b""),
+        (b"Content-Encoding: gzip\r\nConnection: close", b"", b""),
+        (b"Connection: close", b"<br />\n<b>Notice</b>: Undefined index\n", b""),
+        (b"Connection: close", b")]}',\n", b"\n<!-- 12 ms -->"),
+    ],
+    ids=["wrong length", "wrong coding", "notice", "prefix and comment"],
+)
+async def test_a_rotated_token_in_a_spoiled_answer_goes_on_with_no_second_request(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, head: bytes, before: bytes, behind: bytes
+) -> None:
+    access, refresh = authorization.signed_in()
+    content = json.dumps({"access_token": access, "refresh_token": refresh, "token_type": "JWT"}).encode()
+    authorization.next(Raw(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + before + content + behind))
+    async with running_daemon(authorization, upstream) as daemon:
+        assert (await fetch(daemon.url)).status == 200
+        assert authorization.count == 1
+        authorization.revoke_access()
+        assert (await fetch(daemon.url)).status == 200
+    assert [call.refresh_token for call in authorization.calls] == [authorization.first, refresh]
+    assert authorization.reuses == 0
+
+
+async def test_a_session_whose_new_refresh_token_cannot_be_used_ends_with_its_access_token(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    access, _ = authorization.signed_in()
+    content = json.dumps({"access_token": access, "refresh_token": "CANARY\n", "token_type": "Bearer"}).encode()
+    authorization.next(Reply(200, {"Content-Type": "application/json"}, content))
+    async with running_daemon(authorization, upstream) as daemon:
+        assert [(await fetch(daemon.url)).status for _ in range(3)] == [200, 200, 200]
+        (loud,) = daemon.events("refresh.unusable_token")
+        assert loud["level"] == "error"
+        authorization.revoke_access()
+        told = [(await fetch(daemon.url)).value("Reauth-Signal") for _ in range(2)]
+        assert told == ["logout;reason=refresh_denied"] * 2
+        assert next(line["error"] for line in daemon.events("refresh.denied")) == "no_refresh_token"
+    # The one that was used up is never sent again, nor is what stands in for the other.
+    assert [call.refresh_token for call in authorization.calls] == [authorization.first]
+    assert authorization.reuses == 0
 
 
 async def test_a_lost_answer_with_a_rotated_token_is_asked_for_again_promptly() -> None:

@@ -21,6 +21,7 @@ async def billing() -> AsyncIterator[FakeAuthorizationServer]:
     """Another authorization server, with tokens of its own."""
     server = FakeAuthorizationServer()
     server.issued = 1000  # no token of the one is one of the other
+    server.first = server.login()
     await server.start()
     try:
         yield server
