@@ -101,6 +101,12 @@ class FakeAuthorizationServer:
         #: Refresh tokens that came back after they were used, and ended their family.
         self.reuses = 0
         self.gate = Gate()
+        #: Holds answers that are issued already.
+        self.on_the_way = Gate()
+        #: The only client that gets tokens; any other one is told invalid_grant, which ends no family.
+        self.client_id: str | None = None
+        #: Accept access tokens so many seconds after they were issued.
+        self.late = 0.0
         #: Counts access tokens issued; for tests that act at that very moment.
         self.rotations = Arrivals()
         self.port = 0
@@ -108,6 +114,7 @@ class FakeAuthorizationServer:
         self._script: deque[Reply | Raw | Break] = deque()
         self._families: dict[str, Family] = {}
         self._access: dict[str, tuple[Family, float]] = {}
+        self._issued_to: dict[str, int] = {}
         self._web = web.Server(self._answer, access_log=None)
         self._server: asyncio.Server | None = None
         self.first = self.login()
@@ -142,6 +149,7 @@ class FakeAuthorizationServer:
 
     async def stop(self) -> None:
         self.gate.release()
+        self.on_the_way.release()
         if self._server is not None:
             self._server.close()
         await self._web.shutdown(1.0)
@@ -180,7 +188,16 @@ class FakeAuthorizationServer:
     def valid(self, access_token: str) -> bool:
         """Tell whether an upstream is to accept this access token."""
         family, expires = self._access.get(access_token, (None, 0.0))
-        return family is not None and time.monotonic() < expires
+        now = time.monotonic()
+        return family is not None and now < expires and now >= expires - self._lifetime + self.late
+
+    def whose(self, access_token: str | None) -> int | None:
+        """Return the number of the family that an access token was issued to, whether or not it is good still."""
+        return None if access_token is None else self._issued_to.get(access_token)
+
+    def lives(self, number: int) -> bool:
+        """Tell whether a family has not been revoked, nor has been ended for a refresh token that came twice."""
+        return all(not family.revoked for family in self._families.values() if family.number == number)
 
     def revoke_access(self) -> None:
         """From now on no access token that was issued so far is good."""
@@ -217,6 +234,7 @@ class FakeAuthorizationServer:
             answer = self._other(request, form)
         if isinstance(scripted, Break):
             reset(_transport(request))
+        await self.on_the_way.passed()
         return answer
 
     def _other(self, request: web.BaseRequest, form: dict[str, str]) -> web.Response:
@@ -225,6 +243,8 @@ class FakeAuthorizationServer:
     def _oauth(self, form: dict[str, str]) -> web.Response:
         if form.get("grant_type") != "refresh_token":
             return web.json_response({"error": "unsupported_grant_type"}, status=400)
+        if self.client_id not in (None, form.get("client_id")):
+            return web.json_response({"error": "invalid_grant"}, status=400)
         return self._tokens(self._grant(form.get("refresh_token", "")))
 
     def _tokens(self, granted: tuple[str, str | None] | None) -> web.Response:
@@ -260,12 +280,17 @@ class FakeAuthorizationServer:
         self.issued += 1
         access = f"access-{CANARY}-{self.issued}"
         self._access[access] = (family, self._expiry())
+        self._issued_to[access] = family.number
         refresh = self._rotated(family) if self.rotate else None
         self.rotations.add()
         return access, refresh
 
+    @property
+    def _lifetime(self) -> float:
+        return self.lifetime or 3600.0
+
     def _expiry(self) -> float:
-        return time.monotonic() + (self.lifetime or 3600.0)
+        return time.monotonic() + self._lifetime
 
     def _rotated(self, family: Family) -> str:
         if family.newest:
