@@ -85,13 +85,16 @@ class Brought:
             LoginError: the session that there is has used this refresh token up; that session goes on.
         """
         lineage = Lineage()
+        goes_on = False
         if present is not None:
             lineage.learn(present)
-            if present.refresh_token is not None and lineage.has_spent(self.refresh_token):
+            goes_on = present.refresh_token == self.refresh_token
+            if present.refresh_token is not None and not goes_on and lineage.has_spent(self.refresh_token):
                 raise LoginError("this refresh token has been used up: the session that grew from it goes on")
         if credential.configured is not None:
-            lineage.root(credential.configured)
-        lineage.begin(self.refresh_token)
+            lineage.configure(credential.configured)
+        if not goes_on:
+            lineage.begin(self.refresh_token)
         return lineage.record(
             self.refresh_token,
             access_token=self.access_token,

@@ -64,7 +64,7 @@ def signed_out(credential: Credential, present: StoredSession | None) -> StoredS
         if present.refresh_token is not None:
             lineage.end(present.refresh_token)
     if credential.configured is not None:
-        lineage.root(credential.configured)
+        lineage.configure(credential.configured)
     return lineage.record(None, generation=generation, signed_out="signed_out")
 
 

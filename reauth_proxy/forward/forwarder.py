@@ -288,7 +288,7 @@ class Forwarder:
                 await trip.upload.stop()
             if waits and replayable and not doubtful:
                 route.discard(rejected)  # nobody will read it, and thousands may wait
-            ask = route.session.newer_token(decision)
+            ask = route.session.newer_token(decision, 0 if trip.token is None else trip.token.life)
             newer = await self._parked(trip, ask, waits=waits, held=rejected.size_at_most)
             if not replayable:
                 trip.outcome = "resend"

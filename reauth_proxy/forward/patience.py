@@ -31,6 +31,7 @@ class Patience:
     interval: float = 5.0
     failures: int = 0
     until: float = 0.0
+    _last: float = 0.0
     #: Paths, the oldest first: what accepts tokens, and what rejects fresh ones.
     _accepting: dict[bytes, None] = field(default_factory=dict)
     _rejecting: dict[bytes, None] = field(default_factory=dict)
@@ -40,8 +41,15 @@ class Patience:
         return self.failures > 0 and _path(target) not in self._accepting
 
     def refusing(self, target: bytes, now: float) -> bool:
-        """Tell whether it is taken for that now, so that no refresh is asked for."""
-        return now < self.until and self.doubts(target)
+        """Tell whether it is taken for that now, so that no refresh is asked for.
+
+        An unknown path, at a route that accepts others, is asked about as often as `interval` allows.
+        """
+        if not self.doubts(target):
+            return False
+        if self._accepting and _path(target) not in self._rejecting:
+            return now < self._last + self.interval
+        return now < self.until
 
     def accepted(self, target: bytes) -> None:
         """A token was accepted. Once all that rejected fresh tokens accept them, nothing is held against the route."""
@@ -57,6 +65,7 @@ class Patience:
     def rejected(self, target: bytes, now: float) -> None:
         """A fresh token was rejected: the refresh did not help."""
         path = _path(target)
+        self._last = now
         self._accepting.pop(path, None)
         _remember(self._rejecting, path)
         if now >= self.until:  # Else it belongs to the same refresh as another request's.

@@ -62,7 +62,7 @@ class _End(asyncio.Protocol):
 class Tunnel:
     """One tunnel, once the 101 has been passed on."""
 
-    def __init__(self, front: FrontConnection, connection: Connection, route: Route) -> None:
+    def __init__(self, front: FrontConnection, connection: Connection, route: Route, life: int) -> None:
         assert front.transport is not None
         assert connection.transport is not None
         self._front = front
@@ -76,7 +76,8 @@ class Tunnel:
         #: Kept by :class:`Tunnels`: how much had passed at the last sweep that saw a change, and when that was.
         self.seen = (0, 0.0)
         self.route = route
-        self.logouts = route.session.logouts
+        #: Of the token that its handshake brought; 0 for none.
+        self.life = life
 
     @property
     def passed(self) -> int:
@@ -180,7 +181,7 @@ class Tunnels:
         if front.transport is None or connection.transport is None:
             connection.close()
             raise ClientGone("one side left before there was a tunnel")
-        tunnel = Tunnel(front, connection, trip.route)
+        tunnel = Tunnel(front, connection, trip.route, 0 if trip.token is None else trip.token.life)
         try:
             write(request, SWITCHING + section(lines))
             await self.run(tunnel)
@@ -203,7 +204,7 @@ class Tunnels:
         self._sweeper = None
         now = self._loop.time()
         for tunnel in self._open:
-            if self._on_logout == "close" and tunnel.route.session.logouts != tunnel.logouts:
+            if self._on_logout == "close" and tunnel.life and tunnel.route.session.life != tunnel.life:
                 tunnel.end()
             elif tunnel.traffic != tunnel.seen[0]:
                 tunnel.seen = (tunnel.traffic, now)

@@ -30,7 +30,7 @@ class Anonymous:
         """Return Relay: the upstream's answer is passed on as it is."""
         return Relay()
 
-    async def newer_token(self, decision: Decision) -> AccessToken:
+    async def newer_token(self, decision: Decision, life: int) -> AccessToken:
         """There is none."""
         raise AssertionError("a route without a token replays nothing")
 

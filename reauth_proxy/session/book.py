@@ -45,17 +45,19 @@ class Book(Known):
 
         Where there is a session it is only tried: what works goes on until the new one has been issued against.
         """
+        if self.candidate is not None and self.candidate.origin == refresh_token:
+            return False
         self.candidate = None
         if refresh_token == self.refresh_token:
-            self.lineage.root(refresh_token)
+            self.lineage.configure(refresh_token)
             return False
         if self.lineage.knows(refresh_token) or self.lineage.refused(refresh_token):
             return False
         if self.state in OUT:
-            self.lineage.root(refresh_token)
+            self.lineage.configure(refresh_token)
             self._sign_in(refresh_token, None)
         else:
-            self.candidate = Candidate(refresh_token)
+            self.candidate = Candidate(refresh_token, refresh_token)
             self.hurry()
         return True
 
@@ -66,10 +68,10 @@ class Book(Known):
         used up changes nothing. Returns whether anything has changed.
         """
         if self.state not in OUT:
-            if self.lineage.has_spent(refresh_token):
-                return False
             if refresh_token == self.refresh_token:
                 return self._go_on(refresh_token, token, now)
+            if self.lineage.has_spent(refresh_token):
+                return False
         self._sign_in(refresh_token, token, now)
         return True
 
@@ -89,7 +91,7 @@ class Book(Known):
             return None
         ours_spent = self.lineage.spent
         self.lineage.learn(news)
-        if self.candidate is not None and self.lineage.knows(self.candidate.refresh_token):
+        if self.candidate is not None and self.lineage.settled(self.candidate.refresh_token):
             self.candidate = None
         if not same:
             self._end_life("signed_out")
@@ -112,21 +114,24 @@ class Book(Known):
         self.state = advance(self.state, Event.STARTED)
         self.cooling_until = None
 
-    def issue(self, issued: Issued, token: AccessToken, used: Secret, now: Instant, *, asked: bool) -> AccessToken:
+    def issue(
+        self, issued: Issued, token: AccessToken, used: Secret, now: Instant, *, tried: bool, asked: bool
+    ) -> AccessToken:
         """Put newly issued tokens in force, and return the access token.
 
         Args:
             token: as :meth:`token` made it.
-            used: the refresh token that was sent; one that was only tried begins a new life.
+            used: the refresh token that was sent.
+            tried: it was not the session's, and begins a new life.
             asked: a rejected answer asked for this refresh, which `min_interval` counts.
         """
-        tried = self.trying(used)
         self.state = advance(self.state, Event.ISSUED)
         self.lineage = self.lineage.after(issued, used, tried=tried)
         if tried:
             self.candidate = None
-            if self.access is not None:
-                self._end_life("signed_out")  # Else nothing of it has been used here.
+            self._end_life("signed_out")
+        # Somebody may have brought an access token meanwhile.
+        token = token.of_generation(max(token.generation, self.generation + 1))
         self._in_force(token, issued.refresh_token or used, now)
         self.born_at, self.refresh_expires = now, expiry(issued, now)
         self.stats.issued += 1
@@ -137,17 +142,27 @@ class Book(Known):
 
     def hold(self, refresh_token: Secret, used: Secret) -> None:
         """Go on with a refresh token that came in an answer which is of no other use."""
-        if self.trying(used):
-            self.lineage.root(used)
-            self.candidate = Candidate(refresh_token)
-        else:
+        if used == self.refresh_token:
             self.lineage = self.lineage.after(Issued(refresh_token, refresh_token, None), used, tried=False)
             self.refresh_token = refresh_token
+        else:
+            self.lineage.configure(used)
+            if self.candidate is not None and self.candidate.refresh_token == used:
+                self.candidate = Candidate(refresh_token, self.candidate.origin)
 
-    def refuse(self, used: Secret) -> None:
-        """A refresh token that was only tried was refused."""
-        self.lineage.refuse(used)
-        self.candidate = None
+    def refuse(self, used: Secret, endpoint: str) -> None:
+        """A refresh token that was only tried was refused.
+
+        Args:
+            endpoint: fingerprint of the configuration that it was refused by.
+        """
+        self.lineage.refuse(used, endpoint)
+        if self.trying(used):
+            self.candidate = None
+
+    def withdraw(self, used: Secret) -> None:
+        """Tokens were issued for a refresh token that is configured no more: the session goes on without them."""
+        self.lineage.configure(used)
 
     def keep(self) -> None:
         """The refresh that tried a token is over; the session goes on."""
@@ -158,7 +173,7 @@ class Book(Known):
         """The token endpoint refused the refresh token in force. One that was to be tried takes its place."""
         candidate = self.candidate
         self.state = advance(self.state, Event.DENIED)
-        self.lineage.refuse(refresh_token)
+        self.lineage.refuse(refresh_token, self.lineage.endpoint)
         self._end("refresh_denied")
         self.refused = refresh_token
         if candidate is not None:
@@ -171,7 +186,7 @@ class Book(Known):
         if self.refresh_token is not None:
             self.lineage.end(self.refresh_token)  # So that others know which one is being revoked.
         if self.candidate is not None:
-            self.lineage.root(self.candidate.refresh_token)  # It is not to come back by itself.
+            self.lineage.configure(self.candidate.refresh_token)  # It is not to come back by itself.
         self._end(reason)
         self.refused = None
         return ended
@@ -193,8 +208,6 @@ class Book(Known):
         counted = self.state is State.LISTENING
         self.state = advance(self.state, Event.GAVE_UP)
         self.failures += not counted
-        if self.candidate is not None and self.trial_due(now):
-            self.candidate.postpone(now)
         self.resting = resting
         return self._cool(problem, now, retry_after, jitter)
 
@@ -205,7 +218,7 @@ class Book(Known):
         if self.state is State.COOLING:
             self.cooling_until = None
         if self.candidate is not None:
-            self.candidate.not_before = None
+            self.candidate.hurry()
 
     def accept(self, generation: int) -> None:
         """An upstream accepted a token."""
@@ -259,10 +272,14 @@ class Book(Known):
         return True
 
     def _adopt_the_end(self, news: StoredSession) -> SignedOut | None:
+        denied = news.signed_out == "refresh_denied"
         if self.state in OUT:
             self.lineage.learn(news)
+            if not denied and self.state is State.SIGNED_OUT:
+                self.reason, self.refused = "signed_out", None
             return None
-        if news.signed_out != "refresh_denied":
+        if not denied or news.life != self.lineage.life:
+            # A life that was refused after ours says as well that somebody ended ours.
             self.lineage.learn(news)
             self.leave("signed_out")
             return SignedOut("signed_out")

@@ -16,20 +16,36 @@ class Candidate:
     """A refresh token that merely turned up in the configuration, and is tried before it replaces a session.
 
     Attributes:
+        origin: what was configured; the same, unless a useless answer brought a newer one.
         not_before: when it may be tried; None at once.
         pause: seconds between the last two attempts.
+        resting: it is tried again only when the configuration changes.
     """
 
     refresh_token: Secret = field(repr=False)
+    origin: Secret = field(repr=False)
     not_before: Instant | None = None
     pause: float = 0.0
+    resting: bool = False
 
-    def postpone(self, now: Instant) -> None:
-        """It could not be tried: neither issued against nor refused."""
+    def postpone(self, now: Instant, *, at_once: bool = False) -> None:
+        """It could not be tried: neither issued against nor refused.
+
+        Args:
+            at_once: its answer may have been lost, which authorization servers allow for, but not for long.
+        """
         first, longest = _TRIED_AGAIN
         self.pause = min(self.pause * 2, longest) if self.pause else first
-        self.not_before = now.after(self.pause)
+        self.not_before = now.after(0.0 if at_once else self.pause)
 
     def due(self, now: Instant) -> bool:
         """Tell whether it may be tried now."""
-        return self.not_before is None or self.not_before.reached(now)
+        return not self.resting and (self.not_before is None or self.not_before.reached(now))
+
+    def rest(self) -> None:
+        """An answer came that is of no use, and that may have used it up: it is not sent again by itself."""
+        self.resting = True
+
+    def hurry(self) -> None:
+        """The configuration has changed: it may be tried at once."""
+        self.not_before, self.resting = None, False

@@ -31,6 +31,7 @@ class Following:
     Args:
         name: of the credential, for the log.
         refresh: returns the refresh in flight, if any.
+        supersede: ends it; with whether somebody signed out.
         heard: called once something else is in force; with what those who wait are to be told, None for nothing.
         discard: has tokens revoked that nobody else knows of.
     """
@@ -43,6 +44,7 @@ class Following:
         clock: Callable[[], Instant],
         random: Callable[[], float],
         refresh: Callable[[], Refresh | None],
+        supersede: Callable[[bool], None],
         heard: Callable[[AccessToken | SignedOut | None], None],
         discard: Callable[[Secret | None, Secret | None], None],
     ) -> None:
@@ -52,9 +54,11 @@ class Following:
         self._clock = clock
         self._random = random
         self._refresh = refresh
+        self._supersede = supersede
         self._heard = heard
         self._discard = discard
         self._task: asyncio.Task[None] | None = None
+        self._missed = False
         self._looked_at: Instant | None = None
         self._looking: asyncio.Task[None] | None = None
 
@@ -81,6 +85,8 @@ class Following:
                 refresh = self._refresh()
                 if refresh is not None:
                     refresh.nudge(by_the_store=True)
+                    self._missed = True
+                    await self._look_for_deeds()
                     continue
                 await self._look()
         except Exception as error:
@@ -94,6 +100,20 @@ class Following:
         if self._task is not None and not self._task.done():
             self._looking = asyncio.create_task(self._look(), name=f"look for {self._name}")
 
+    def catch_up(self) -> None:
+        """A refresh is over: look at what came meanwhile."""
+        if self._missed:
+            self._missed = False
+            self.has_news()
+
+    async def _look_for_deeds(self) -> None:
+        """While a refresh runs, which reads the store itself: see only whether somebody signed in or out."""
+        with contextlib.suppress(StoreError):
+            deed = await self._ledger.deed()
+            if deed is not None and self._refresh() is not None:
+                self._supersede(deed.refresh_token is None)
+                self._adopt(deed)
+
     async def _look(self) -> None:
         with contextlib.suppress(StoreError):
             self._adopt(await self._ledger.look(ours_is_dead=self._book.refresh_token is None))
@@ -102,7 +122,7 @@ class Following:
         book = self._book
         if news is None or self._refresh() is not None:
             return
-        life, ours = book.life, book.tokens()
+        life, ours, tried = book.life, book.tokens(), book.candidate is not None
         self._ledger.heard(news)
         verdict = book.adopt(news, self._clock(), self._random())
         if isinstance(verdict, SignedOut):
@@ -112,6 +132,8 @@ class Following:
                 self._discard(*ours)  # Whoever signed out did not know of them.
         elif verdict is not None and life == book.life:
             _log.info("refresh.adopted", credential=self._name, generation=book.generation)
-        if news.refresh_token is None and book.refresh_token is not None:
-            self._ledger.keep(record(book))  # Another process was refused with an older token, or by another endpoint.
+        if news.refresh_token is None and (book.refresh_token is not None or tried):
+            # Another process was refused with an older token, or by another endpoint; or one that was to be tried is
+            # not to come back by itself.
+            self._ledger.keep(record(book))
         self._heard(verdict)

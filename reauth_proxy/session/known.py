@@ -65,8 +65,3 @@ class Known(Facts):
     def trying(self, used: Secret) -> bool:
         """Tell whether this refresh token is only tried."""
         return self.candidate is not None and self.candidate.refresh_token == used and used != self.refresh_token
-
-    def suffices(self, now: Instant) -> bool:
-        """Tell whether the session that there is needs no refresh now."""
-        token = self.usable(now)
-        return token is not None and not self.rejected and (token.renew is None or not token.renew.reached(now))

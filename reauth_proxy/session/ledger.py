@@ -45,6 +45,12 @@ class Ledger:
         self._wanted: StoredSession | None = None
         #: Somebody asked for it, by a login or a sign-out: it replaces whatever is there.
         self._deliberate = False
+        #: The lines that the store may hold from before that.
+        self._before: set[str] = set()
+        #: Its line as it was last seen: what is saved follows from that.
+        self._seen = ""
+        #: Grows with each save.
+        self._writes = 0
         #: A request was made with this refresh token, and its answer is not saved.
         self._doubted: Secret | None = None
         self._saver: asyncio.Task[None] | None = None
@@ -74,7 +80,7 @@ class Ledger:
                 raise
             _log.error("store.recovered", credential=self._name, generation=stored.generation, problem=str(error))
             self.keep(stored)
-        self._known = stored
+        self._known, self._seen = stored, "" if stored is None else stored.line
         self._note_mark(stored)
         return stored
 
@@ -97,7 +103,11 @@ class Ledger:
                 self._complain("locked", error)
             else:
                 self._recovered("locked")
-            yield
+            try:
+                yield
+            finally:
+                if self._deeds:  # Whoever has the lock next must know of them.
+                    await asyncio.wait(self._deeds, timeout=_LAST_ATTEMPT)
 
     async def look(self, *, ours_is_dead: bool = False) -> StoredSession | None:
         """Return what somebody else put into the store and is newer than ours, None if nothing; see :meth:`heard`.
@@ -110,6 +120,7 @@ class Ledger:
         Raises:
             StoreAway: nobody can tell.
         """
+        writes = self._writes
         try:
             stored = await self._store.load()
         except Exception as error:
@@ -120,31 +131,50 @@ class Ledger:
                 self._restore()
             return None
         self._recovered("read")
+        if writes != self._writes:
+            return None  # Something has been written meanwhile: what was read may be older.
+        self._seen = "" if stored is None else stored.line
         if stored is None:
             self._restore()
             return None
         self._note_mark(stored)
-        if stored == self._wanted:
-            self._saved(stored)  # A save that took too long for anybody to wait for it.
-        if stored == self._known:
-            return None
-        ours, wanted = self._known, self._wanted
+        return stored if self._is_news(stored, ours_is_dead=ours_is_dead) else None
+
+    def _is_news(self, stored: StoredSession, *, ours_is_dead: bool) -> bool:
+        """Tell whether what the store holds comes from somebody else, and after what we know."""
+        wanted = self._wanted
         if wanted is not None and self._deliberate:
-            return None  # Somebody's deed here comes after whatever that is.
-        if ours_is_dead or ours is None or stored.line != ours.line:
-            return stored
+            if stored.line in self._before and stored.line != wanted.line:
+                return False  # A deed of ours comes after that.
+            self._deliberate = False  # It is there, or somebody else's came later.
+        if stored == wanted:
+            self._saved(stored)  # A save that took too long for anybody to wait for it.
+        ours = self._known
+        if stored == ours:
+            return False
+        if ours_is_dead or ours is None or stored.line != (wanted or ours).line:
+            return True
         if wanted is not None:
             # Both were refreshed while the store was away: theirs, which is stored, is what the others use by now.
-            return stored if stored.refresh_token is not None and stored.generation >= wanted.generation else None
+            return stored.refresh_token is not None and stored.generation >= wanted.generation
         if stored.refresh_token is not None and stored.refresh_token.fingerprint() in ours.spent:
             self._complain("read", StoreError("it went back to an older session; ours is put there again"))
             self._restore()
+            return False
+        return True
+
+    async def deed(self) -> StoredSession | None:
+        """Return what somebody's sign-in or sign-out has put into the store, None if nobody did. Raises StoreError."""
+        writes = self._writes
+        stored = await self._store.load()
+        known = self._wanted or self._known
+        if stored is None or writes != self._writes or known is None or stored.line in (known.line, *self._before):
             return None
         return stored
 
     def heard(self, news: StoredSession) -> None:
         """Take note that the session goes by the news now."""
-        self._known = news
+        self._known, self._seen = news, news.line
         self._wanted, self._deliberate = None, False
         self._recovered("written", "marked")  # Somebody could write it.
 
@@ -171,7 +201,7 @@ class Ledger:
         known = self._known
         before = known.used_at if known is not None and self.doubts(record.refresh_token) else None
         try:
-            await self._write(replace(record, used_at=before if now is None else now.wall), "marked", self._line)
+            await self._write(replace(record, used_at=before if now is None else now.wall), "marked", self._seen)
         except StoreError as error:
             if isinstance(error, StoreSuperseded | StoreAway):
                 raise
@@ -182,18 +212,24 @@ class Ledger:
         """Remove the mark: an answer came, and the refresh token was not used up."""
         self._doubted = None
         with contextlib.suppress(StoreError):
-            await self._write(record, "marked", self._line)
+            await self._write(record, "marked", self._seen)
 
-    async def save(self, record: StoredSession) -> None:
+    async def save(self, record: StoredSession, *, begins: bool = False) -> None:
         """Save, with the lock held. Returns when the record is stored, or a background task has been left to do it.
 
-        Raises StoreSuperseded if the lock was lost, and somebody else may have saved something newer; StoreEnded if
-        somebody signed in or out meanwhile.
+        Args:
+            begins: it begins a life, and so comes after whatever the store holds still of the one before.
+
+        Raises:
+            StoreSuperseded: the lock was lost, and somebody else may have saved something newer; StoreEnded where
+                somebody signed in or out meanwhile.
         """
-        # A deed that the store could not take yet is in it now; what comes of it is as deliberate.
-        self._wanted, self._deliberate = record, self._wanted is not None and self._deliberate
+        if begins or (self._wanted is not None and self._deliberate):
+            self._want_deed(record)  # What comes of a deed that the store could not take yet is as deliberate.
+        else:
+            self._wanted, self._deliberate = record, False
         try:
-            await self._write(record, "written", self._line)
+            await self._write(record, "written", self._seen)
         except StoreSuperseded:
             if self._wanted == record:
                 self._wanted = None
@@ -206,11 +242,19 @@ class Ledger:
 
         Returns after one attempt; the background task goes on from there.
         """
-        self._wanted, self._deliberate = record, True
+        self._want_deed(record)
         deed = asyncio.create_task(self._write_deed(record), name=f"deed of {self._name}")
         self._deeds.add(deed)
         deed.add_done_callback(self._deeds.discard)
         await asyncio.wait({deed})
+
+    def _want_deed(self, record: StoredSession) -> None:
+        if self._wanted is None or not self._deliberate:
+            self._before.clear()
+        elif self._wanted.line != record.line:
+            self._before.add(self._wanted.line)  # The one before it may have landed unseen.
+        self._before.add(self._seen)
+        self._wanted, self._deliberate = record, True
 
     async def _write_deed(self, record: StoredSession) -> None:
         try:
@@ -242,21 +286,14 @@ class Ledger:
         if self._wanted is not None:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_LAST_ATTEMPT):
-                    await self._save_at_last(self._wanted)
+                    await self._save_at_last()
 
-    async def _save_at_last(self, wanted: StoredSession) -> None:
+    async def _save_at_last(self) -> None:
         if self._deliberate:
-            await self._write(wanted, "written", None)
+            await self._save_wanted()
         else:
             async with self.lock():
                 await self._save_wanted()
-
-    @property
-    def _line(self) -> str | None:
-        """What the store must still hold when something is saved that follows from it; None: whatever it holds."""
-        if self._wanted is not None and self._deliberate:
-            return None
-        return "" if self._known is None else self._known.line
 
     def _restore(self) -> None:
         """Put back what the store has lost."""
@@ -281,7 +318,7 @@ class Ledger:
                 attempt += 1
                 try:
                     if self._wanted is not None and self._deliberate:
-                        await self._write(self._wanted, "written", None)
+                        await self._save_wanted()
                         continue
                     async with self.lock():
                         await self._save_wanted()
@@ -296,11 +333,11 @@ class Ledger:
         """Save, unless meanwhile a refresh here saved something newer, or somebody else did: then that is told."""
         if self._wanted is None:
             return
-        if await self.look() is None:
-            if self._wanted is not None:
-                await self._write(self._wanted, "written", self._line)
-        elif not self._deliberate:
+        if await self.look() is not None:
+            self._wanted, self._deliberate = None, False
             self._has_news()
+        elif self._wanted is not None:
+            await self._write(self._wanted, "written", self._seen)
 
     async def _nap(self, attempt: int) -> None:
         """Wait before the next attempt, shorter if the store may be back, but never not at all after a failure."""
@@ -314,6 +351,7 @@ class Ledger:
 
     async def _write(self, record: StoredSession, done: str, over: str | None) -> None:
         """Raises StoreError, whatever went wrong; it is in the log then, if it is the store's fault."""
+        self._writes += 1
         try:
             await self._store.save(record, over=over)
         except StoreEnded:
@@ -331,7 +369,8 @@ class Ledger:
             self._recovered("written", "marked", "read")
 
     def _saved(self, record: StoredSession) -> None:
-        self._known = record
+        self._writes += 1
+        self._known, self._seen = record, record.line
         if self._wanted == record:
             self._wanted, self._deliberate = None, False
 

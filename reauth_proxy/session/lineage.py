@@ -28,6 +28,7 @@ class Lineage:
     Attributes:
         endpoint: of the token endpoint's configuration, which a denial belongs to.
         life: of the refresh token that the present life began with; None before the first.
+        configured: of the configured refresh token that was dealt with last.
         roots: of refresh tokens that lives began with, or that were configured; one of them is no news.
         spent: of refresh tokens that the present life was rotated away from.
         denials: of refresh tokens that were refused, each with an ``@`` and what `endpoint` was.
@@ -35,6 +36,7 @@ class Lineage:
 
     endpoint: str = ""
     life: str | None = None
+    configured: str | None = None
     roots: tuple[str, ...] = ()
     spent: tuple[str, ...] = ()
     denials: tuple[str, ...] = ()
@@ -45,8 +47,15 @@ class Lineage:
         return fingerprint in self.roots or fingerprint in self.spent
 
     def has_spent(self, refresh_token: Secret) -> bool:
-        """Tell whether the present life used this refresh token up."""
-        return refresh_token.fingerprint() in self.spent
+        """Tell whether the present life used this refresh token up; it is not the one in force."""
+        fingerprint = refresh_token.fingerprint()
+        if self.life is None and fingerprint in self.roots:
+            return True  # The first version did not say which of them it began with.
+        return fingerprint == self.life or fingerprint in self.spent
+
+    def settled(self, refresh_token: Secret) -> bool:
+        """Tell whether this refresh token is no news: a session grew from it, or it was refused."""
+        return self.knows(refresh_token) or self.refused(refresh_token)
 
     def refused(self, refresh_token: Secret) -> bool:
         """Tell whether this refresh token was refused by the token endpoint as it is configured now."""
@@ -56,9 +65,10 @@ class Lineage:
         """Tell whether another process was refused with this refresh token, by the same token endpoint."""
         return self._denial(refresh_token) in news.denials
 
-    def root(self, refresh_token: Secret) -> None:
+    def configure(self, refresh_token: Secret) -> None:
         """Remember that this refresh token was configured, and is dealt with."""
-        self.roots = _with(self.roots, refresh_token.fingerprint())
+        self.configured = refresh_token.fingerprint()
+        self.roots = _with(self.roots, self.configured)
 
     def begin(self, refresh_token: Secret) -> None:
         """A life begins with this refresh token; what refused it before counts no more."""
@@ -71,13 +81,14 @@ class Lineage:
         """A life ended with this refresh token, which whoever ended it has revoked."""
         self.spent = _with(self.spent, refresh_token.fingerprint())
 
-    def refuse(self, refresh_token: Secret) -> None:
-        """The token endpoint refused this refresh token."""
-        self.denials = _with(self.denials, self._denial(refresh_token))
+    def refuse(self, refresh_token: Secret, endpoint: str) -> None:
+        """The token endpoint refused this refresh token, when `endpoint` was its configuration's fingerprint."""
+        self.denials = _with(self.denials, f"{refresh_token.fingerprint()}@{endpoint}")
 
     def learn(self, record: StoredSession) -> None:
         """Take over what a store knows, besides what is known already."""
         self.life, self.spent = record.life, record.spent
+        self.configured = record.configured or self.configured
         self.roots = _with(self.roots, *record.roots)
         self.denials = record.denials
 
@@ -94,9 +105,11 @@ class Lineage:
         """
         lineage = replace(self)
         if tried:
+            lineage.configure(used)
             lineage.begin(used)
         if issued.refresh_token is not None and issued.refresh_token != used:
-            lineage.spent = _with(lineage.spent, used.fingerprint())
+            newest = issued.refresh_token.fingerprint()
+            lineage.spent = tuple(one for one in _with(lineage.spent, used.fingerprint()) if one != newest)
         return lineage
 
     def record(
@@ -117,6 +130,7 @@ class Lineage:
             expires_at,
             generation,
             self.life,
+            self.configured,
             self.roots,
             self.spent,
             signed_out,

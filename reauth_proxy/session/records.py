@@ -16,9 +16,11 @@ def record(book: Book) -> StoredSession:
     return _record(book.lineage, book.access, book.refresh_token, book.refresh_expires, book.generation)
 
 
-def record_after(book: Book, issued: Issued, token: AccessToken, used: Secret, now: Instant) -> StoredSession:
+def record_after(
+    book: Book, issued: Issued, token: AccessToken, used: Secret, now: Instant, *, tried: bool
+) -> StoredSession:
     """Return what a store is to keep once these tokens are in force; see :meth:`Book.issue`."""
-    lineage = book.lineage.after(issued, used, tried=book.trying(used))
+    lineage = book.lineage.after(issued, used, tried=tried)
     return _record(lineage, token, issued.refresh_token or used, expiry(issued, now), token.generation)
 
 

@@ -18,7 +18,16 @@ from reauth_proxy.session.progress import Phase, Progress, Step
 from reauth_proxy.session.records import record, record_after
 from reauth_proxy.session.state import BackOff, SignedOut
 from reauth_proxy.session.stopped import wait_for
-from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, StoredSession, TokenReply, Unavailable
+from reauth_proxy.session.tokens import (
+    AccessToken,
+    Denied,
+    Instant,
+    Issued,
+    Secret,
+    StoredSession,
+    TokenReply,
+    Unavailable,
+)
 from reauth_proxy.session.verdicts import Verdict
 
 #: How often a process that was stopped for too long asks for the lock again, to save what it got.
@@ -35,6 +44,7 @@ class Refresh:
 
     Attributes:
         orphan: what it was issued after it was superseded, and the refresh token that was used.
+        ended: somebody signed out, so that this is to be revoked.
     """
 
     def __init__(
@@ -65,6 +75,8 @@ class Refresh:
         self._store_failed = False
         self._chronicle = Chronicle(name, cause, book, clock)
         self.orphan: tuple[Issued, Secret] | None = None
+        self._tried = False
+        self.ended = False
 
     def __repr__(self) -> str:
         return f"<Refresh {self._cause}, attempt {self._progress.attempt + 1}, {self._progress.phase.value}>"
@@ -79,8 +91,13 @@ class Refresh:
         """What it was for is gone: another refresh token came, or somebody signed out. Its verdict counts no more."""
         return self._superseded.done()
 
-    def supersede(self) -> None:
-        """Let go of the running call, and touch the session no more."""
+    def supersede(self, *, ended: bool) -> None:
+        """Let go of the running call, and touch the session no more.
+
+        Args:
+            ended: by a sign-out, and not by another sign-in.
+        """
+        self.ended = self.ended or ended
         if not self._superseded.done():
             self._superseded.set_result(None)
             self._progress.move(Step.SUPERSEDED)
@@ -166,47 +183,71 @@ class Refresh:
                 return None
             used = self._book.due(self._clock())
             assert used is not None, "a session that refreshes has a refresh token"
-            tried = self._book.trying(used)
-            doubted = not tried and self._ledger.doubts(used)
+            if used != self._book.refresh_token:
+                return await self._try_candidate(used)
+            doubted = self._ledger.doubts(used)
             if doubted:
                 self._chronicle.repeated()
-            await self._ledger.mark(record(self._book), None if tried else self._clock())
+            await self._ledger.mark(record(self._book), self._clock())
+            endpoint = self._book.lineage.endpoint
             reply = await self._reply(used) if not self.superseded else None
             if reply is None:
                 return None
             if isinstance(reply, Issued):
-                await self._issue(reply, used)
+                await self._issue(reply, used, tried=False)
                 return None
             if isinstance(reply, Unavailable):
-                if not await self._unavailable(reply, used, tried=tried, doubted=doubted):
-                    return reply
-            else:
-                self._chronicle.denied(reply)
-                if not tried:
-                    # Another process may have rotated it meanwhile (read the store once more), before it means the end.
-                    denied, denials = used, denials + 1
-                    continue
-                self._book.refuse(used)
-                self._chronicle.refused(reply)
-                await self._ledger.save(record(self._book))
-            if self._book.suffices(self._clock()):
-                self._keep()
-                return None
+                await self._save_what_came(reply, used, doubted=doubted)
+                return reply
+            self._chronicle.denied(reply)
+            if endpoint != self._book.lineage.endpoint:
+                self._book.lineage.refuse(used, endpoint)  # By another endpoint, which is configured no more.
+                continue
+            # Another process may have rotated it meanwhile (read the store once more), before it means the end.
+            denied, denials = used, denials + 1
         return None
 
-    async def _unavailable(self, reply: Unavailable, used: Secret, *, tried: bool, doubted: bool) -> bool:
-        """Save what came of a call that was of no use; tell whether to go on with the session that there is."""
+    async def _try_candidate(self, used: Secret) -> Unavailable | None:
+        """Use a refresh token that is no session's yet; whatever else comes of it, the session goes on."""
+        await self._ledger.mark(record(self._book), None)
+        endpoint = self._book.lineage.endpoint
+        reply = await self._reply(used) if not self.superseded else None
+        if reply is None:
+            return None
+        book, wanted = self._book, self._book.trying(used)
+        if isinstance(reply, Issued) and wanted:
+            await self._issue(reply, used, tried=True)
+            return None
+        if isinstance(reply, Issued):
+            book.withdraw(used)
+        elif isinstance(reply, Denied):
+            self._chronicle.denied(reply)
+            self._chronicle.refused(reply)
+            book.refuse(used, endpoint)
+        else:
+            self._note(reply)
+            if reply.refresh_token is not None:
+                book.hold(reply.refresh_token, used)
+            if wanted and book.candidate is not None:
+                if reply.answered and reply.refresh_token is None:
+                    book.candidate.rest()
+                elif not reply.broken or book.candidate.pause:
+                    book.candidate.postpone(self._clock())
+                else:
+                    book.candidate.postpone(self._clock(), at_once=True)
+        await self._ledger.save(record(book))
+        if not self.superseded:
+            book.keep()
+            self._finish(None)
+        return None
+
+    async def _save_what_came(self, reply: Unavailable, used: Secret, *, doubted: bool) -> None:
+        """Save what a call that was of no use says of the refresh token."""
         if reply.refresh_token is not None:
             self._book.hold(reply.refresh_token, used)
             await self._ledger.save(record(self._book))
-        elif not tried and not reply.broken and not reply.answered and not doubted:
+        elif not reply.broken and not reply.answered and not doubted:
             await self._ledger.unmark(record(self._book))
-        if not tried or not (reply.misconfigured or reply.answered):
-            return False
-        self._note(reply)
-        if self._book.candidate is not None:
-            self._book.candidate.postpone(self._clock())
-        return True
 
     async def _reply(self, refresh_token: Secret) -> TokenReply | None:
         """Call, and listen for as long as the call lasts. None: superseded."""
@@ -238,9 +279,9 @@ class Refresh:
         verdict = self._book.adopt(news, self._clock(), self._random())
         if isinstance(verdict, SignedOut):
             self._chronicle.signed_out(verdict.reason, adopted=True)
-            known = ours is None or ours[0].fingerprint() in news.spent
-            if not known and self.orphan is None and ours is not None:
-                refresh_token, access_token = ours
+            self.ended = verdict.reason == "signed_out"
+            if self.orphan is None and ours is not None and ours[0].fingerprint() not in news.spent:
+                refresh_token, access_token = ours  # Whoever signed out did not know of them.
                 self.orphan = Issued(access_token or refresh_token, refresh_token, None), refresh_token
         elif verdict is not None and self._book.life == life:
             self._chronicle.adopted()
@@ -255,50 +296,64 @@ class Refresh:
         If it rotated the token too, its session is what everybody shares. If it was refused, because ours is the newer
         token, ours counts. If somebody signed in or out, ours is over.
         """
+        if self.phase is Phase.SETTLED:
+            return None
         if self.orphan is None:
             return Unavailable("another process changed the session")
-        (issued, used), self.orphan = self.orphan, None
         for _ in range(_LATE_ATTEMPTS):
             try:
                 async with self._ledger.lock():
-                    news = await self._ledger.news(ours_is_dead=True)
-                    if self.superseded:
-                        self.orphan = issued, used
-                        return None
-                    if news is not None and self._over(news, used):
-                        self._chronicle.discarded()
-                        self.orphan = issued, used
-                        return None if self._adopt(news) else await self._locked()
-                    await self._issue(issued, used)
-                    return None
+                    return await self._save_late()
             except StoreSuperseded:
                 continue
             except StoreError:
                 break
-        self._ledger.keep(self._publish(issued, used))
+        if not self.superseded and self.orphan is not None:
+            (issued, used), self.orphan = self.orphan, None
+            self._ledger.keep(self._publish(issued, used, tried=self._tried))
         return None
 
-    def _over(self, news: StoredSession, used: Secret) -> bool:
-        """Tell whether what another process stored leaves no place for what was issued for `used`."""
-        if news.refresh_token is None:
-            return news.signed_out != "refresh_denied" or news.life != self._book.lineage.life
-        return news.refresh_token != used
+    async def _save_late(self) -> Unavailable | None:
+        assert self.orphan is not None
+        (issued, used), tried = self.orphan, self._tried
+        news = await self._ledger.news(ours_is_dead=True)
+        if self.superseded:
+            return None
+        if news is not None and self._over(news, used, tried=tried):
+            self._chronicle.discarded()
+            return None if self._adopt(news) else await self._locked()
+        if news is not None and tried:
+            self._book.adopt(news, self._clock(), self._random())
+        await self._issue(issued, used, tried=tried)
+        return None
 
-    async def _issue(self, issued: Issued, used: Secret) -> None:
+    def _over(self, news: StoredSession, used: Secret, *, tried: bool) -> bool:
+        """Tell whether what another process stored leaves no place for what was issued for `used`.
+
+        Args:
+            tried: it begins a life of its own.
+        """
+        if news.life != self._book.lineage.life:
+            return True
+        if news.refresh_token is None:
+            return news.signed_out != "refresh_denied"
+        return not tried and news.refresh_token != used
+
+    async def _issue(self, issued: Issued, used: Secret, *, tried: bool) -> None:
         """Save, then publish: a rotated refresh token that is lost in a crash ends the session."""
         now = self._clock()
         token = self._book.token(issued, now, self._random())
-        self.orphan = issued, used
-        await self._ledger.save(record_after(self._book, issued, token, used, now))
+        self.orphan, self._tried = (issued, used), tried
+        await self._ledger.save(record_after(self._book, issued, token, used, now, tried=tried), begins=tried)
         if not self.superseded:  # Else whoever superseded it saves what is in force now, after us.
             self.orphan = None
-            self._publish(issued, used, token)
+            self._publish(issued, used, token, tried=tried)
 
-    def _publish(self, issued: Issued, used: Secret, token: AccessToken | None = None) -> StoredSession:
+    def _publish(self, issued: Issued, used: Secret, token: AccessToken | None = None, *, tried: bool) -> StoredSession:
         book, now = self._book, self._clock()
         listened = self.phase is Phase.LISTENING
         token = token or book.token(issued, now, self._random())
-        token = book.issue(issued, token, used, now, asked=self._cause == "rejected")
+        token = book.issue(issued, token, used, now, tried=tried, asked=self._cause == "rejected")
         self._chronicle.issued(issued, rotated=issued.refresh_token not in (None, used), resumed=listened)
         self._finish(token)
         return record(book)
@@ -309,10 +364,6 @@ class Refresh:
         ended = record(self._book)
         self._finish(SignedOut("refresh_denied"))
         await self._ledger.save(ended)
-
-    def _keep(self) -> None:
-        self._book.keep()
-        self._finish(None)
 
     def _finish(self, verdict: Verdict | None) -> None:
         self._progress.move(Step.SETTLED)

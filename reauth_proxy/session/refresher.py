@@ -27,7 +27,6 @@ from reauth_proxy.session.requests import Requests
 from reauth_proxy.session.schedule import until_renewal, until_trial
 from reauth_proxy.session.state import (
     IN_FLIGHT,
-    OUT,
     BackOff,
     Closing,
     RefreshPolicy,
@@ -83,8 +82,9 @@ class Session(Requests):
         self._in_flight: Refresh | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # strong references
         self._renewal = Renewal(self._until_renewal, self._renew)
-        asks = (lambda: self._clock(), random, lambda: self._in_flight, self._heard, discard)
-        self._following = Following(name, self._book, self._ledger, *asks)
+        asks = (lambda: self._clock(), random, lambda: self._in_flight)
+        tells = (lambda ended: self._supersede(ended=ended), self._heard, discard)
+        self._following = Following(name, self._book, self._ledger, *asks, *tells)
         self.news = News(lambda: self.snapshot(self._clock()), lambda: self._book.life)
         self._closing = False
         #: The token that was accepted last; identity is all that the main path compares.
@@ -149,14 +149,18 @@ class Session(Requests):
             token = book.token(Issued(access_token, None, lifetime), now, self._random())
         life = book.life
         if not book.sign_in(refresh_token, token, now):
-            if book.lineage.has_spent(refresh_token):
+            if book.refresh_token != refresh_token:
                 _log.warning("session.kept", detail=_SPENT, **self._who())
             return False
-        if book.life != life:
-            self._supersede()
+        another = book.life != life
+        if another:
+            self._supersede(ended=False)
         self._told(book.access if token is not None else None)
         self._go_on()
-        await self._ledger.persist(record(book))
+        if another:
+            await self._ledger.persist(record(book))
+        elif self._in_flight is None:
+            self._ledger.keep(record(book))  # Else the refresh that runs saves what comes of it.
         return True
 
     async def configure(self, refresh_token: Secret) -> bool:
@@ -178,10 +182,9 @@ class Session(Requests):
 
         What a call that runs still brings goes to `discard`.
         """
-        self._supersede()
+        self._supersede(ended=True)
         ended = self._book.leave(reason)
-        for used, call in self._calls.running():
-            self._keep_task(self._discard_late(used, call), f"farewell to a call of {self.name}")
+        self._discard_what_runs()
         _log.warning("session.signed_out", reason=reason, **self._who())
         self._told(SignedOut(reason))
         self._renewal.stop()
@@ -230,8 +233,9 @@ class Session(Requests):
                     # Cancelled by somebody other than us: nobody may be left waiting, nor the slot wedged.
                     pause = self._book.give_up("the refresh was cancelled", self._clock(), None, 0)
                     self._told(BackOff(pause))
-            if refresh.orphan is not None:
+            if refresh.orphan is not None and refresh.ended:
                 self._discard_unless_in_force(*refresh.orphan)
+            self._following.catch_up()
             self._go_on()
 
     def _settle(self, verdict: Verdict | None) -> None:
@@ -255,11 +259,20 @@ class Session(Requests):
             self._lot.release(verdict)
         self.news.tell()
 
-    def _supersede(self) -> None:
-        """The refresh in flight, if any, is for a session that is no more."""
+    def _supersede(self, *, ended: bool) -> None:
+        """The refresh in flight, if any, is for a session that is no more.
+
+        Args:
+            ended: by a sign-out, and not by another sign-in.
+        """
         if self._in_flight is not None:
-            self._in_flight.supersede()
+            self._in_flight.supersede(ended=ended)
             self._in_flight = None
+
+    def _discard_what_runs(self) -> None:
+        """Somebody signed out: have revoked what calls that run still bring."""
+        for used, call in self._calls.running():
+            self._keep_task(self._discard_late(used, call), f"farewell to a call of {self.name}")
 
     async def _discard_late(self, used: Secret, call: asyncio.Task[TokenReply]) -> None:
         """Have revoked what a call brings whose session has ended meanwhile."""
@@ -268,7 +281,8 @@ class Session(Requests):
             self._discard_unless_in_force(issued, used)
 
     def _discard_unless_in_force(self, issued: Issued, used: Secret) -> None:
-        if self._book.state in OUT and self._book.reason == "signed_out":
+        in_force = self._book.refresh_token
+        if in_force is None or in_force not in (used, issued.refresh_token):
             self._discard(issued.refresh_token or used, issued.access_token)
 
     def _go_on(self) -> None:
@@ -290,6 +304,8 @@ class Session(Requests):
 
     def _heard(self, verdict: AccessToken | SignedOut | None) -> None:
         """What somebody else stored is in force now."""
+        if verdict == SignedOut("signed_out"):
+            self._discard_what_runs()
         self._told(verdict)
         self._go_on()
 

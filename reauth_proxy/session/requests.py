@@ -60,8 +60,8 @@ class Requests(View):
         """
         if self._book.state in OUT:
             await self._following.glance()
-        if life and life != self._book.life:
-            raise logged_out("signed_out" if self._book.life else self._book.reason)
+        if life:
+            self._check(life)
         match decide_send(self._book, self._clock(), needs_fresh=fresh):
             case SendBare():
                 return None
@@ -86,19 +86,24 @@ class Requests(View):
         self.stats.relayed += isinstance(decision, Relay)
         return decision
 
-    async def newer_token(self, decision: Replay | Wait | Pause | SignedOut | BackOff) -> AccessToken:
+    async def newer_token(self, decision: Replay | Wait | Pause | SignedOut | BackOff, life: int) -> AccessToken:
         """Return the token to replay a rejected request with, as :meth:`rejected` decided.
+
+        Args:
+            life: that the request belongs to.
 
         Raises:
             LoggedOut, RefreshUnavailable, RefreshTimeout, TooManyParked, Draining: the answer to the client.
         """
+        if not isinstance(decision, SignedOut):
+            self._check(life)
         match decision:
             case Replay(token):
                 self.stats.late += 1
             case Wait(start):
                 token = await self._park("rejected", start=start)
             case Pause(seconds):
-                return await self._same(seconds)
+                return await self._same(seconds, life)
             case SignedOut(reason):
                 raise logged_out(reason)
             case BackOff(retry_after):
@@ -111,14 +116,19 @@ class Requests(View):
         self._book.accept(token.generation)
         self.accepted = token
 
-    async def _same(self, seconds: float) -> AccessToken:
-        """Wait, and return the token that there is then, if its life lasts."""
-        life = self._book.life
-        await asyncio.sleep(seconds)
-        token = self._book.usable(self._clock())
+    def _check(self, life: int) -> None:
+        """Raise LoggedOut if the life of that number is over."""
         if life != self._book.life:
             raise logged_out("signed_out" if self._book.life else self._book.reason)
-        return token if token is not None else await self._park("rejected", start=True)
+
+    async def _same(self, seconds: float, life: int) -> AccessToken:
+        """Wait, and return the token that there is then, if its life lasts."""
+        await asyncio.sleep(seconds)
+        self._check(life)
+        token = await self.token(life=life)
+        if token is None:
+            raise logged_out(self._book.reason)
+        return token
 
     async def _fresh(self, *, start: bool) -> AccessToken:
         """Park for a fresh token; where there is none to be had, the present one will do while it works."""

@@ -88,10 +88,10 @@ def cool_off(failures: int, retry_after: float | None, jitter: float) -> float:
 
 def until_renewal(book: Book, now: Instant) -> float | None:
     """Return in how many seconds the background renewal has something to do or to look at, None if never."""
-    if book.state is State.COOLING:
-        return None if book.resting else min(book.cooling(now) or 0.0, LONGEST_NAP)
-    if book.state is not State.READY:
+    if book.resting or book.state not in (State.READY, State.COOLING):
         return None
+    if book.state is State.COOLING:
+        return min(book.cooling(now) or 0.0, LONGEST_NAP)
     due = book.access.renew if book.access is not None else now
     if due is None:
         return None
@@ -105,7 +105,7 @@ def until_renewal(book: Book, now: Instant) -> float | None:
 def until_trial(book: Book, now: Instant) -> float | None:
     """Return in how many seconds a refresh token is to be tried, None if there is none."""
     candidate = book.candidate
-    if candidate is None or book.state not in (State.READY, State.COOLING):
+    if candidate is None or candidate.resting or book.state not in (State.READY, State.COOLING):
         return None
     wait = 0.0 if candidate.not_before is None else seconds_between(now, candidate.not_before)
     return min(max(wait, book.cooling(now) or 0.0, 0.0), LONGEST_NAP)

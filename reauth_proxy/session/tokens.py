@@ -112,6 +112,10 @@ class AccessToken:
     renew: Instant | None
     life: int = 0
 
+    def of_generation(self, generation: int) -> AccessToken:
+        """Return the same token with another number."""
+        return self if self.generation == generation else replace(self, generation=generation)
+
     def in_life(self, life: int) -> AccessToken:
         """Return the same token in the life of that number."""
         return replace(self, life=life)
@@ -182,6 +186,7 @@ class StoredSession:
         expires_at: wall-clock expiry of `access_token` in epoch seconds, or None where unknown.
         generation: of `access_token`; 0 before the first.
         life: fingerprint of the refresh token that this life began with, or None where nobody knows.
+        configured: fingerprint of the configured refresh token that was dealt with last, or None.
         roots: fingerprints of the refresh tokens that this life and those before it began with, and of those that were
             configured meanwhile; the newest last. One of them that is configured is no news.
         spent: fingerprints of the refresh tokens that this life was rotated away from; the newest last.
@@ -200,6 +205,7 @@ class StoredSession:
     expires_at: float | None = None
     generation: int = 0
     life: str | None = None
+    configured: str | None = None
     roots: tuple[str, ...] = ()
     spent: tuple[str, ...] = ()
     signed_out: str | None = None

@@ -37,7 +37,7 @@ def encode(session: StoredSession) -> bytes:
         "access_token": _text(session.access_token),
         "expires_at": session.expires_at,
         "generation": session.generation,
-        "configured": session.roots[-1] if session.roots else None,  # for the first version
+        "configured": session.configured,
         "life": session.life,
         "roots": session.roots,
         "spent": session.spent,
@@ -73,6 +73,7 @@ def decode(data: bytes) -> StoredSession:
             expires_at=_moment(record, "expires_at"),
             generation=_generation(record),
             life=_string(record, "life"),
+            configured=_string(record, "configured"),
             roots=_roots(record),
             spent=_strings(record, "spent"),
             signed_out=_string(record, "signed_out"),

@@ -57,7 +57,7 @@ class ScriptedSession:
         self.replaced.append(sent.generation)
         return Relay() if self.newer is None or sent.replayed else Wait(start=True)
 
-    async def newer_token(self, decision: Decision) -> AccessToken:
+    async def newer_token(self, decision: Decision, life: int) -> AccessToken:
         await self.gate.passed()
         if isinstance(self.newer, BaseException):
             raise self.newer

@@ -45,6 +45,17 @@ def test_a_path_that_accepts_tokens_is_believed_when_it_rejects_one() -> None:
     assert patience.refusing(GOOD, 1.0)
 
 
+def test_a_path_of_which_nothing_is_known_is_asked_about_now_and_then_where_others_accept() -> None:
+    patience = Patience(5.0)
+    for _ in range(6):
+        patience.rejected(BAD, patience.until)
+        patience.accepted(GOOD)
+    since = patience.until - 160
+    assert patience.refusing(b"/unknown", since + 4.9)
+    assert not patience.refusing(b"/unknown", since + 5)
+    assert patience.refusing(BAD, since + 5)
+
+
 def test_once_all_that_rejected_accept_again_nothing_is_held_against_the_route() -> None:
     patience = Patience(5.0)
     patience.rejected(BAD, 0.0)

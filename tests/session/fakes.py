@@ -277,4 +277,4 @@ async def replace(session: Session, generation: int, *, late: bool = False) -> A
     """
     sent = Attempt(generation, session.life if generation else 0, pauses=0 if late else len(LAGS))
     decision = session.rejected(sent)
-    return None if isinstance(decision, Relay) else await session.newer_token(decision)
+    return None if isinstance(decision, Relay) else await session.newer_token(decision, sent.life)

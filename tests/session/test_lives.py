@@ -33,7 +33,8 @@ def refreshed(book: Book, access: str, refresh: str | None, used: str | None = N
     token_used = book.due(NOW) if used is None else secret(used)
     assert token_used is not None
     book.start()
-    return book.issue(issued, book.token(issued, NOW, 0.0), token_used, NOW, asked=False)
+    tried = token_used != book.refresh_token
+    return book.issue(issued, book.token(issued, NOW, 0.0), token_used, NOW, tried=tried, asked=False)
 
 
 def denied(book: Book) -> None:
@@ -89,6 +90,27 @@ class TestLives:
         assert book.state is State.COOLING
         assert book.sign_in(secret("ann-0"), None, NOW)
         assert (book.state, book.cooling_until) == (State.READY, None)
+
+    def test_that_which_it_began_with_is_known_after_any_number_of_rotations(self) -> None:
+        book = begun()
+        for number in range(2 * REMEMBERED):
+            refreshed(book, f"at-{number}", f"ann-{number + 1}")
+        assert not book.sign_in(secret("ann-0"), None, NOW)
+
+    def test_an_access_token_that_was_brought_meanwhile_has_a_number_of_its_own(self) -> None:
+        book = begun()
+        book.start()
+        issued = Issued(secret("at"), secret("ann-1"), 300)
+        token = book.token(issued, NOW, 0.0)
+        book.sign_in(secret("ann-0"), AccessToken(secret("side"), 1, None, None), NOW)
+        assert book.issue(issued, token, secret("ann-0"), NOW, tried=False, asked=False).generation == 2
+
+    def test_a_token_that_comes_back_from_the_server_is_not_used_up(self) -> None:
+        book = begun()
+        refreshed(book, "at-1", "ann-1")
+        refreshed(book, "at-2", "ann-0")
+        assert not book.lineage.has_spent(secret("other"))
+        assert mark("ann-0") not in book.lineage.spent
 
 
 class TestStoredSessions:
@@ -154,9 +176,9 @@ class TestCandidates:
         book.configure(secret("bob-0"), NOW)
         issued = Issued(secret("bt-1"), secret("bob-1"), 300)
         token = book.token(issued, NOW, 0.0)
-        before = record_after(book, issued, token, secret("bob-0"), NOW)
+        before = record_after(book, issued, token, secret("bob-0"), NOW, tried=True)
         book.start()
-        book.issue(issued, token, secret("bob-0"), NOW, asked=False)
+        book.issue(issued, token, secret("bob-0"), NOW, tried=True, asked=False)
         assert record(book) == before
 
     def test_one_that_is_refused_is_remembered_and_the_session_goes_on(self) -> None:
@@ -164,7 +186,7 @@ class TestCandidates:
         token = refreshed(book, "at-1", "ann-1")
         book.configure(secret("typo"), NOW)
         book.start()
-        book.refuse(secret("typo"))
+        book.refuse(secret("typo"), "e1")
         book.keep()
         assert (book.state, book.usable(NOW), book.candidate) == (State.READY, token, None)
         assert not book.configure(secret("typo"), NOW)
@@ -175,7 +197,7 @@ class TestCandidates:
         refreshed(book, "at-1", "ann-1")
         book.configure(secret("bob-0"), NOW)
         book.start()
-        book.refuse(secret("bob-0"))
+        book.refuse(secret("bob-0"), "e1")
         book.keep()
         assert begun("bob-0", record(book), endpoint="e2").candidate is not None
 
@@ -230,11 +252,46 @@ class TestCandidates:
         assert pauses == [10, 20, 40, 80, 160, 300, 300]
         assert book.due(NOW) == secret("ann-0")
 
-    def test_at_the_start_it_ends_no_life_of_which_nothing_has_been_used_here(self) -> None:
+    def test_it_ends_the_life_before_it_also_where_that_has_not_been_used_here(self) -> None:
         book = begun("new-0", StoredSession(secret("ann-1"), roots=(mark("ann-0"),), life=mark("ann-0")))
         life = book.life
-        assert refreshed(book, "at-1", "new-1").life == life
-        assert book.stats.logouts == 0
+        assert refreshed(book, "at-1", "new-1").life != life
+        assert book.stats.ended == {"signed_out": 1}
+
+    def test_what_is_issued_for_one_that_is_configured_no_more_begins_nothing(self) -> None:
+        book = begun()
+        token = refreshed(book, "at-1", "ann-1")
+        book.configure(secret("bob-0"), NOW)
+        book.start()
+        book.configure(secret("eve-0"), NOW)
+        book.withdraw(secret("bob-0"))
+        book.keep()
+        assert (book.usable(NOW), book.due(NOW)) == (token, secret("eve-0"))
+        assert not book.configure(secret("bob-0"), NOW)
+
+    def test_a_refusal_of_one_that_has_been_corrected_says_nothing_of_the_other(self) -> None:
+        book = begun()
+        book.configure(secret("typo"), NOW)
+        book.start()
+        book.configure(secret("bob-0"), NOW)
+        book.refuse(secret("typo"), "e1")
+        assert book.due(NOW) == secret("bob-0")
+
+    def test_one_of_which_an_answer_may_have_been_lost_rests_until_the_configuration_changes(self) -> None:
+        book = begun()
+        book.configure(secret("bob-0"), NOW)
+        assert book.candidate is not None
+        book.candidate.rest()
+        assert book.due(NOW.after(1e6)) == secret("ann-0")
+        book.hurry()
+        assert book.due(NOW) == secret("bob-0")
+
+    def test_one_that_another_process_dealt_with_is_none_any_more(self) -> None:
+        for more in ({"denials": (f"{mark('bob-0')}@e1",)}, {"roots": (mark("bob-0"),)}):
+            book = begun()
+            book.configure(secret("bob-0"), NOW)
+            book.adopt(StoredSession(secret("ann-1"), life=mark("ann-0"), **more), NOW, 0.0)
+            assert book.candidate is None
 
 
 class TestDenials:
@@ -261,6 +318,20 @@ class TestDenials:
             assert book.refresh_token == secret("ann-1")
             assert book.lineage.has_spent(secret("ann-0"))
 
+    def test_one_of_a_life_that_came_after_ours_says_that_ours_has_ended(self) -> None:
+        book = begun()
+        refreshed(book, "at-1", "ann-1")
+        news = StoredSession(None, life=mark("bob-0"), signed_out="refresh_denied", denials=(f"{mark('bob-0')}@e1",))
+        assert book.adopt(news, NOW, 0.0) == SignedOut("signed_out")
+
+    def test_a_sign_out_elsewhere_keeps_nothing_to_revive_either(self) -> None:
+        book = begun()
+        denied(book)
+        assert book.adopt(StoredSession(None, life=mark("ann-0"), signed_out="signed_out"), NOW, 0.0) is None
+        book.lineage.endpoint = "e2"
+        assert not book.revive()
+        assert book.reason == "signed_out"
+
     def test_a_sign_out_keeps_nothing_to_revive(self) -> None:
         book = begun()
         denied(book)
@@ -271,7 +342,7 @@ class TestDenials:
 
     @pytest.mark.parametrize(
         ("refused", "by", "ends"),
-        [("ann-1", "e1", True), ("ann-1", "e2", False), ("ann-0", "e1", False), ("bob-0", "e1", False)],
+        [("ann-1", "e1", True), ("ann-1", "e2", False), ("ann-0", "e1", False)],
     )
     def test_a_denial_elsewhere_is_ours_only_with_our_token_and_endpoint(
         self, refused: str, by: str, ends: bool
@@ -291,7 +362,6 @@ class TestAccepted:
         book.accept(token.generation)
         book.reject(token.generation, token.life)
         assert (book.proven, book.rejected) == (True, True)
-        assert not book.suffices(NOW)
         book.accept(token.generation)
         assert (book.proven, book.rejected) == (True, False)
         refreshed(book, "at-2", "ann-2")
@@ -333,7 +403,7 @@ def test_so_many_fingerprints_are_remembered_and_no_more() -> None:
     for number in range(3 * REMEMBERED):
         refreshed(book, f"at-{number}", f"ann-{number + 1}")
         book.configure(secret(f"typo-{number}"), NOW)
-        book.refuse(secret(f"typo-{number}"))
+        book.refuse(secret(f"typo-{number}"), "e1")
     stored = record(book)
     assert len(stored.spent) == len(stored.denials) == REMEMBERED
     assert stored.roots == (mark("ann-0"),)

@@ -264,7 +264,7 @@ class TestStoredBeforeUsed:
             await parked
             assert [saved.refresh_token for saved in store.saved] == [secret("refresh-1")]
             assert store.saved[0] == StoredSession(
-                secret("refresh-1"), secret("access-1"), WALL + 1300, 1, LIFE, roots=(LIFE,), spent=(LIFE,)
+                secret("refresh-1"), secret("access-1"), WALL + 1300, 1, LIFE, LIFE, (LIFE,), (LIFE,)
             )
 
     @virtual
@@ -333,6 +333,7 @@ class TestDenied:
                 None,
                 generation=1,
                 life=LIFE,
+                configured=LIFE,
                 roots=(LIFE,),
                 spent=(LIFE,),
                 signed_out="refresh_denied",

@@ -86,7 +86,7 @@ def test_an_illegal_event_changes_nothing() -> None:
     book = Book()
     before = repr(book)
     with pytest.raises(IllegalTransition):
-        book.issue(Issued(FRESH.value, None, None), FRESH, Secret("CANARY"), NOW, asked=True)
+        book.issue(Issued(FRESH.value, None, None), FRESH, Secret("CANARY"), NOW, tried=False, asked=True)
     with pytest.raises(IllegalTransition):
         book.deny(Secret("CANARY"))
     with pytest.raises(IllegalTransition):
