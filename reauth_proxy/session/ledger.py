@@ -22,6 +22,8 @@ _log = structlog.get_logger()
 #: Pauses between saves that fail grow up to this many seconds.
 LONGEST_PAUSE: Final = 30.0
 _SHORTEST_PAUSE: Final = 0.5
+#: How often the store is read at most, to read once what it holds.
+_READINGS: Final = 10
 #: Seconds that the last attempt may take when the program ends.
 _LAST_ATTEMPT: Final = 3.0
 
@@ -120,9 +122,8 @@ class Ledger:
         Raises:
             StoreAway: nobody can tell.
         """
-        writes = self._writes
         try:
-            stored = await self._store.load()
+            stored = await self._load()
         except Exception as error:
             self._complain("read", error)
             if isinstance(error, StoreAway):
@@ -131,14 +132,21 @@ class Ledger:
                 self._restore()
             return None
         self._recovered("read")
-        if writes != self._writes:
-            return None  # Something has been written meanwhile: what was read may be older.
         self._seen = "" if stored is None else stored.line
         if stored is None:
             self._restore()
             return None
         self._note_mark(stored)
         return stored if self._is_news(stored, ours_is_dead=ours_is_dead) else None
+
+    async def _load(self) -> StoredSession | None:
+        """Read the store; what was overtaken by a save of ours, and may be older than that, is read again."""
+        for _ in range(_READINGS):
+            writes = self._writes
+            stored = await self._store.load()
+            if writes == self._writes:
+                return stored
+        raise StoreAway("the session changes all the time; nobody can tell what the store holds")
 
     def _is_news(self, stored: StoredSession, *, ours_is_dead: bool) -> bool:
         """Tell whether what the store holds comes from somebody else, and after what we know."""
@@ -155,8 +163,7 @@ class Ledger:
         if ours_is_dead or ours is None or stored.line != (wanted or ours).line:
             return True
         if wanted is not None:
-            # Both were refreshed while the store was away: theirs, which is stored, is what the others use by now.
-            return stored.refresh_token is not None and stored.generation >= wanted.generation
+            return _is_newer(stored, wanted)
         if stored.refresh_token is not None and stored.refresh_token.fingerprint() in ours.spent:
             self._complain("read", StoreError("it went back to an older session; ours is put there again"))
             self._restore()
@@ -164,26 +171,22 @@ class Ledger:
         return True
 
     async def deed(self) -> StoredSession | None:
-        """Return what somebody's sign-in or sign-out has put into the store, None if nobody did. Raises StoreError."""
-        writes = self._writes
-        stored = await self._store.load()
+        """Return what somebody's sign-in or sign-out has put into the store, None if nobody did. Raises StoreError.
+
+        A refusal of the same life is none: a refresh that runs may know better.
+        """
+        stored = await self._load()
         known = self._wanted or self._known
-        if stored is None or writes != self._writes or known is None or stored.line in (known.line, *self._before):
+        if stored is None or known is None or stored.line in (known.line, *self._before):
             return None
-        return stored
+        refused = stored.signed_out == "refresh_denied" and stored.life == known.life
+        return None if refused else stored
 
     def heard(self, news: StoredSession) -> None:
         """Take note that the session goes by the news now."""
         self._known, self._seen = news, news.line
         self._wanted, self._deliberate = None, False
         self._recovered("written", "marked")  # Somebody could write it.
-
-    async def news(self, *, ours_is_dead: bool = False) -> StoredSession | None:
-        """Return the news, and take note of them. Raises StoreAway."""
-        stored = await self.look(ours_is_dead=ours_is_dead)
-        if stored is not None:
-            self.heard(stored)
-        return stored
 
     def doubts(self, refresh_token: Secret | None) -> bool:
         """Tell whether a request was made with this refresh token, here or elsewhere, whose answer nobody saved."""
@@ -386,3 +389,15 @@ class Ledger:
         if done == "locked" and not self._closing:
             self._start()
         _log.error("store.failed", credential=self._name, to_be=done, **known)
+
+
+def _is_newer(stored: StoredSession, ours: StoredSession) -> bool:
+    """Tell whether what is stored comes after what we still have to save, in the same life."""
+    if stored.refresh_token is None or ours.refresh_token is None:
+        return stored.refresh_token is not None
+    if ours.refresh_token.fingerprint() in stored.spent:
+        return True
+    if stored.refresh_token.fingerprint() in ours.spent:
+        return False
+    # Both were refreshed while the store was away: theirs, which is stored, is what the others use by now.
+    return stored.generation >= ours.generation

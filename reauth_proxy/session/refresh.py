@@ -175,7 +175,7 @@ class Refresh:
         denied: Secret | None = None
         doubted = False
         while not self.superseded:
-            news = await self._ledger.news(ours_is_dead=denied is not None)
+            news = await self._ledger.look(ours_is_dead=denied is not None)
             if self.superseded or (news is not None and self._adopt(news)):
                 return None
             if denied is not None and (denied == self._book.refresh_token or denials > 1):
@@ -235,11 +235,14 @@ class Refresh:
                     book.candidate.postpone(self._clock())
                 else:
                     book.candidate.postpone(self._clock(), at_once=True)
-        await self._ledger.save(record(book))
-        if not self.superseded:
-            book.keep()
-            self._finish(None)
+        await self._end_trial()
         return None
+
+    async def _end_trial(self) -> None:
+        await self._ledger.save(record(self._book))
+        if not self.superseded:
+            self._book.keep()
+            self._finish(None)
 
     async def _save_what_came(self, reply: Unavailable, used: Secret, *, doubted: bool) -> None:
         """Save what a call that was of no use says of the refresh token."""
@@ -276,6 +279,7 @@ class Refresh:
     def _adopt(self, news: StoredSession) -> bool:
         """Take over what another process stored; tell whether that settles the refresh."""
         life, ours = self._book.life, self._book.tokens()
+        self._ledger.heard(news)
         verdict = self._book.adopt(news, self._clock(), self._random())
         if isinstance(verdict, SignedOut):
             self._chronicle.signed_out(verdict.reason, adopted=True)
@@ -316,14 +320,20 @@ class Refresh:
     async def _save_late(self) -> Unavailable | None:
         assert self.orphan is not None
         (issued, used), tried = self.orphan, self._tried
-        news = await self._ledger.news(ours_is_dead=True)
+        news = await self._ledger.look(ours_is_dead=True)
         if self.superseded:
             return None
         if news is not None and self._over(news, used, tried=tried):
             self._chronicle.discarded()
             return None if self._adopt(news) else await self._locked()
+        if news is not None:
+            self._ledger.heard(news)
         if news is not None and tried:
-            self._book.adopt(news, self._clock(), self._random())
+            self._book.lineage.learn(news)  # All else of it ends with its life.
+        if tried and not self._book.trying(used):
+            self._book.withdraw(used)
+            await self._end_trial()
+            return None
         await self._issue(issued, used, tried=tried)
         return None
 
