@@ -13,6 +13,7 @@ import structlog
 from reauth_proxy.errors import StoreAway, StoreBusy, StoreCorrupt, StoreEnded, StoreError, StoreSuperseded
 from reauth_proxy.session.calls import where
 from reauth_proxy.session.ending import end
+from reauth_proxy.session.holding import Holding, Reading
 from reauth_proxy.session.protocols import Store
 from reauth_proxy.session.schedule import backoff
 from reauth_proxy.session.tokens import Instant, Secret, StoredSession
@@ -41,16 +42,7 @@ class Ledger:
         self._random = random
         self._has_news = has_news
         self._lock = asyncio.Lock()
-        #: What the store holds, as far as we know: loaded or saved last. Anything else in it is somebody's news.
-        self._known: StoredSession | None = None
-        #: What it is to hold, until it does.
-        self._wanted: StoredSession | None = None
-        #: Somebody asked for it, by a login or a sign-out: it replaces whatever is there.
-        self._deliberate = False
-        #: The lines that the store may hold from before that.
-        self._before: set[str] = set()
-        #: Its line as it was last seen: what is saved follows from that.
-        self._seen = ""
+        self._holding = Holding()
         #: Grows with each save.
         self._writes = 0
         #: A request was made with this refresh token, and its answer is not saved.
@@ -82,7 +74,7 @@ class Ledger:
                 raise
             _log.error("store.recovered", credential=self._name, generation=stored.generation, problem=str(error))
             self.keep(stored)
-        self._known, self._seen = stored, "" if stored is None else stored.line
+        self._holding.opened(stored)
         self._note_mark(stored)
         return stored
 
@@ -132,12 +124,16 @@ class Ledger:
                 self._restore()
             return None
         self._recovered("read")
-        self._seen = "" if stored is None else stored.line
         if stored is None:
+            self._holding.seen = ""
             self._restore()
             return None
         self._note_mark(stored)
-        return stored if self._is_news(stored, ours_is_dead=ours_is_dead) else None
+        reading = self._holding.read(stored, ours_is_dead=ours_is_dead)
+        if reading is Reading.WENT_BACK:
+            self._complain("read", StoreError("it went back to an older session; ours is put there again"))
+            self._restore()
+        return stored if reading is Reading.NEWS else None
 
     async def _load(self) -> StoredSession | None:
         """Read the store; what was overtaken by a save of ours, and may be older than that, is read again."""
@@ -148,44 +144,14 @@ class Ledger:
                 return stored
         raise StoreAway("the session changes all the time; nobody can tell what the store holds")
 
-    def _is_news(self, stored: StoredSession, *, ours_is_dead: bool) -> bool:
-        """Tell whether what the store holds comes from somebody else, and after what we know."""
-        wanted = self._wanted
-        if wanted is not None and self._deliberate:
-            if stored.line in self._before and stored.line != wanted.line:
-                return False  # A deed of ours comes after that.
-            self._deliberate = False  # It is there, or somebody else's came later.
-        if stored == wanted:
-            self._saved(stored)  # A save that took too long for anybody to wait for it.
-        ours = self._known
-        if stored == ours:
-            return False
-        if ours_is_dead or ours is None or stored.line != (wanted or ours).line:
-            return True
-        if wanted is not None:
-            return _is_newer(stored, wanted)
-        if stored.refresh_token is not None and stored.refresh_token.fingerprint() in ours.spent:
-            self._complain("read", StoreError("it went back to an older session; ours is put there again"))
-            self._restore()
-            return False
-        return True
-
     async def deed(self) -> StoredSession | None:
-        """Return what somebody's sign-in or sign-out has put into the store, None if nobody did. Raises StoreError.
-
-        A refusal of the same life is none: a refresh that runs may know better.
-        """
+        """Return what somebody's sign-in or sign-out has put into the store, None if nobody did. Raises StoreError."""
         stored = await self._load()
-        known = self._wanted or self._known
-        if stored is None or known is None or stored.line in (known.line, *self._before):
-            return None
-        refused = stored.signed_out == "refresh_denied" and stored.life == known.life
-        return None if refused else stored
+        return stored if stored is not None and self._holding.is_deed(stored) else None
 
     def heard(self, news: StoredSession) -> None:
         """Take note that the session goes by the news now."""
-        self._known, self._seen = news, news.line
-        self._wanted, self._deliberate = None, False
+        self._holding.heard(news)
         self._recovered("written", "marked")  # Somebody could write it.
 
     def doubts(self, refresh_token: Secret | None) -> bool:
@@ -201,10 +167,12 @@ class Ledger:
         Raises:
             StoreSuperseded, StoreAway: it must not be.
         """
-        known = self._known
+        known = self._holding.known
         before = known.used_at if known is not None and self.doubts(record.refresh_token) else None
         try:
-            await self._write(replace(record, used_at=before if now is None else now.wall), "marked", self._seen)
+            await self._write(
+                replace(record, used_at=before if now is None else now.wall), "marked", self._holding.seen
+            )
         except StoreError as error:
             if isinstance(error, StoreSuperseded | StoreAway):
                 raise
@@ -215,7 +183,7 @@ class Ledger:
         """Remove the mark: an answer came, and the refresh token was not used up."""
         self._doubted = None
         with contextlib.suppress(StoreError):
-            await self._write(record, "marked", self._seen)
+            await self._write(record, "marked", self._holding.seen)
 
     async def save(self, record: StoredSession, *, begins: bool = False) -> None:
         """Save, with the lock held. Returns when the record is stored, or a background task has been left to do it.
@@ -227,15 +195,15 @@ class Ledger:
             StoreSuperseded: the lock was lost, and somebody else may have saved something newer; StoreEnded where
                 somebody signed in or out meanwhile.
         """
-        if begins or (self._wanted is not None and self._deliberate):
-            self._want_deed(record)  # What comes of a deed that the store could not take yet is as deliberate.
+        if begins or self._holding.owes_a_deed:
+            self._holding.want_deed(record)  # What comes of a deed that the store could not take yet is as deliberate.
         else:
-            self._wanted, self._deliberate = record, False
+            self._holding.want(record)
         try:
-            await self._write(record, "written", self._seen)
+            await self._write(record, "written", self._holding.seen)
         except StoreSuperseded:
-            if self._wanted == record:
-                self._wanted = None
+            if self._holding.wanted == record:
+                self._holding.drop()
             raise
         except StoreError:
             self._start()
@@ -245,35 +213,27 @@ class Ledger:
 
         Returns after one attempt; the background task goes on from there.
         """
-        self._want_deed(record)
+        self._holding.want_deed(record)
         deed = asyncio.create_task(self._write_deed(record), name=f"deed of {self._name}")
         self._deeds.add(deed)
         deed.add_done_callback(self._deeds.discard)
         await asyncio.wait({deed})
 
-    def _want_deed(self, record: StoredSession) -> None:
-        if self._wanted is None or not self._deliberate:
-            self._before.clear()
-        elif self._wanted.line != record.line:
-            self._before.add(self._wanted.line)  # The one before it may have landed unseen.
-        self._before.add(self._seen)
-        self._wanted, self._deliberate = record, True
-
     async def _write_deed(self, record: StoredSession) -> None:
         try:
             await self._write(record, "written", None)
         except StoreError:
-            if self._wanted is not None:
+            if self._holding.wanted is not None:
                 self._start()
 
     def keep(self, record: StoredSession) -> None:
         """Have the background task save this, unless it finds something newer."""
-        self._wanted, self._deliberate = record, False
+        self._holding.want(record)
         self._start()
 
     def stir(self) -> None:
         """Have the background task try again at once: the store may be back."""
-        if self._wanted is not None:
+        if self._holding.wanted is not None:
             self._urgent.set()
 
     async def close(self) -> None:
@@ -284,15 +244,15 @@ class Ledger:
             await end(self._deeds)
         if self._saver is not None:
             saver = self._saver
-            await asyncio.wait({saver}, timeout=0.0 if self._wanted is None else 1.0)
+            await asyncio.wait({saver}, timeout=0.0 if self._holding.wanted is None else 1.0)
             await end({saver})
-        if self._wanted is not None:
+        if self._holding.wanted is not None:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_LAST_ATTEMPT):
                     await self._save_at_last()
 
     async def _save_at_last(self) -> None:
-        if self._deliberate:
+        if self._holding.owes_a_deed:
             await self._save_wanted()
         else:
             async with self.lock():
@@ -300,8 +260,8 @@ class Ledger:
 
     def _restore(self) -> None:
         """Put back what the store has lost."""
-        if self._wanted is None and self._known is not None and self._known.refresh_token is not None:
-            self.keep(self._known)
+        if (lost := self._holding.lost()) is not None:
+            self.keep(lost)
 
     def _note_mark(self, stored: StoredSession | None) -> None:
         if stored is not None and stored.used_at is not None:
@@ -316,11 +276,11 @@ class Ledger:
         """Try until there is nothing left to save, and a lock that failed works: nobody else would find that out."""
         attempt = 0
         try:
-            while self._wanted is not None or "locked" in self._problems:
+            while self._holding.wanted is not None or "locked" in self._problems:
                 await self._nap(attempt)
                 attempt += 1
                 try:
-                    if self._wanted is not None and self._deliberate:
+                    if self._holding.owes_a_deed:
                         await self._save_wanted()
                         continue
                     async with self.lock():
@@ -334,13 +294,13 @@ class Ledger:
 
     async def _save_wanted(self) -> None:
         """Save, unless meanwhile a refresh here saved something newer, or somebody else did: then that is told."""
-        if self._wanted is None:
+        if self._holding.wanted is None:
             return
         if await self.look() is not None:
-            self._wanted, self._deliberate = None, False
+            self._holding.drop()
             self._has_news()
-        elif self._wanted is not None:
-            await self._write(self._wanted, "written", self._seen)
+        elif self._holding.wanted is not None:
+            await self._write(self._holding.wanted, "written", self._holding.seen)
 
     async def _nap(self, attempt: int) -> None:
         """Wait before the next attempt, shorter if the store may be back, but never not at all after a failure."""
@@ -364,18 +324,13 @@ class Ledger:
             if isinstance(error, StoreError):
                 raise
             raise StoreError("an unexpected error in this program; the log says where") from None
-        self._saved(record)
+        self._writes += 1
+        self._holding.saved(record)
         if record.used_at is None:
             self._doubted = None
             _log.debug("store.saved", credential=self._name, generation=record.generation)
-        if self._wanted is None:
+        if self._holding.wanted is None:
             self._recovered("written", "marked", "read")
-
-    def _saved(self, record: StoredSession) -> None:
-        self._writes += 1
-        self._known, self._seen = record, record.line
-        if self._wanted == record:
-            self._wanted, self._deliberate = None, False
 
     def _recovered(self, *done: str) -> None:
         before = self._problems
@@ -389,15 +344,3 @@ class Ledger:
         if done == "locked" and not self._closing:
             self._start()
         _log.error("store.failed", credential=self._name, to_be=done, **known)
-
-
-def _is_newer(stored: StoredSession, ours: StoredSession) -> bool:
-    """Tell whether what is stored comes after what we still have to save, in the same life."""
-    if stored.refresh_token is None or ours.refresh_token is None:
-        return stored.refresh_token is not None
-    if ours.refresh_token.fingerprint() in stored.spent:
-        return True
-    if stored.refresh_token.fingerprint() in ours.spent:
-        return False
-    # Both were refreshed while the store was away: theirs, which is stored, is what the others use by now.
-    return stored.generation >= ours.generation

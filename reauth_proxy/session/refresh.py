@@ -6,115 +6,29 @@ Its phases are in :mod:`reauth_proxy.session.progress`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from reauth_proxy.errors import StoreError, StoreSuperseded
-from reauth_proxy.session.book import Book
-from reauth_proxy.session.calls import Calls
-from reauth_proxy.session.chronicle import REFUSED, ROTATION_LOST, Cause, Chronicle
-from reauth_proxy.session.ledger import Ledger
-from reauth_proxy.session.progress import Phase, Progress, Step
+from reauth_proxy.session.asking import Asking
+from reauth_proxy.session.chronicle import REFUSED, ROTATION_LOST
+from reauth_proxy.session.progress import Phase, Step
 from reauth_proxy.session.records import record, record_after
-from reauth_proxy.session.state import BackOff, SignedOut
-from reauth_proxy.session.stopped import wait_for
+from reauth_proxy.session.state import SignedOut
 from reauth_proxy.session.tokens import (
     AccessToken,
     Denied,
-    Instant,
     Issued,
     Secret,
     StoredSession,
-    TokenReply,
     Unavailable,
 )
-from reauth_proxy.session.verdicts import Verdict
 
 #: How often a process that was stopped for too long asks for the lock again, to save what it got.
 _LATE_ATTEMPTS: Final = 3
 
 
-class Refresh:
-    """The one refresh of a session. Runs in a task of the session's own, so no request that leaves can stop it.
-
-    Args:
-        cause: what asked for it.
-        settle: called once with the verdict when it is known, before anybody wakes, None where there is none for those
-            who wait; called once before that with a BackOff if its last call is still listened to.
-
-    Attributes:
-        orphan: what it was issued after it was superseded, and the refresh token that was used.
-        ended: somebody signed out, so that this is to be revoked.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        cause: Cause,
-        book: Book,
-        ledger: Ledger,
-        calls: Calls,
-        clock: Callable[[], Instant],
-        random: Callable[[], float],
-        settle: Callable[[Verdict | None], None],
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        self._name = name
-        self._cause = cause
-        self._book = book
-        self._ledger = ledger
-        self._calls = calls
-        self._clock = clock
-        self._random = random
-        self._settle = settle
-        self._progress = Progress()
-        self._superseded = loop.create_future()
-        self._hurried = loop.create_future()
-        self._nudged = asyncio.Event()
-        #: The store is what was unavailable.
-        self._store_failed = False
-        self._chronicle = Chronicle(name, cause, book, clock)
-        self.orphan: tuple[Issued, Secret] | None = None
-        self._tried = False
-        self.ended = False
-
-    def __repr__(self) -> str:
-        return f"<Refresh {self._cause}, attempt {self._progress.attempt + 1}, {self._progress.phase.value}>"
-
-    @property
-    def phase(self) -> Phase:
-        """Where it is."""
-        return self._progress.phase
-
-    @property
-    def superseded(self) -> bool:
-        """What it was for is gone: another refresh token came, or somebody signed out. Its verdict counts no more."""
-        return self._superseded.done()
-
-    def supersede(self, *, ended: bool) -> None:
-        """Let go of the running call, and touch the session no more.
-
-        Args:
-            ended: by a sign-out, and not by another sign-in.
-        """
-        self.ended = self.ended or ended
-        if not self._superseded.done():
-            self._superseded.set_result(None)
-            self._progress.move(Step.SUPERSEDED)
-
-    def hurry(self) -> None:
-        """Wait for the running call, but start no other."""
-        if not self._hurried.done():
-            self._hurried.set_result(None)
-
-    def nudge(self, *, by_the_store: bool) -> None:
-        """Pause no longer between two attempts: the configuration has changed, or the store has news, or is back.
-
-        Args:
-            by_the_store: it counts only where the store is what was unavailable.
-        """
-        if self._store_failed or not by_the_store:
-            self._nudged.set()
+class Refresh(Asking):
+    """The one refresh of a session. Runs in a task of the session's own, so no request that leaves can stop it."""
 
     async def run(self) -> None:
         """Refresh until there is a verdict, or nobody wants it any more."""
@@ -137,15 +51,6 @@ class Refresh:
             self._chronicle.failed(error)
             if self.phase not in (Phase.SETTLED, Phase.SUPERSEDED):
                 self._give_up(Unavailable("an unexpected error in this program; the log says where"))
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, unless there is a reason not to."""
-        nudged = asyncio.ensure_future(self._nudged.wait())
-        try:
-            enough = {self._superseded, self._hurried, nudged}
-            await asyncio.wait(enough, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            nudged.cancel()
 
     async def _try(self) -> Unavailable | None:
         """Try once, with the store locked. None: settled or superseded."""
@@ -252,30 +157,6 @@ class Refresh:
         elif not reply.broken and not reply.answered and not doubted:
             await self._ledger.unmark(record(self._book))
 
-    async def _reply(self, refresh_token: Secret) -> TokenReply | None:
-        """Call, and listen for as long as the call lasts. None: superseded."""
-        access = self._book.access
-        loop = asyncio.get_running_loop()
-        self._chronicle.begins()
-        call = self._calls.join(refresh_token, access.value if access is not None else None)
-        timeout = self._book.policy.timeout
-        if self._progress.deadline is None:
-            await self._wait_for(call, timeout)
-            if not call.done() and not self.superseded:
-                self._note(Unavailable(f"no answer within {timeout:g} s; still listening"))
-        if self._progress.deadline is not None and self.phase is Phase.ASKING:
-            await self._wait_for(call, self._progress.deadline - loop.time())
-            if not call.done() and not self.superseded:
-                self._tell(Unavailable("no answer yet"))
-        await self._wait_for(call, None)
-        if self.superseded:
-            return None
-        return Unavailable("the call was cancelled", broken=True) if call.cancelled() else call.result()
-
-    async def _wait_for(self, call: asyncio.Task[TokenReply], seconds: float | None) -> None:
-        if not call.done():
-            await wait_for({call, self._superseded}, None if seconds is None else max(seconds, 0.0))
-
     def _adopt(self, news: StoredSession) -> bool:
         """Take over what another process stored; tell whether that settles the refresh."""
         life, ours = self._book.life, self._book.tokens()
@@ -374,27 +255,3 @@ class Refresh:
         ended = record(self._book)
         self._finish(SignedOut("refresh_denied"))
         await self._ledger.save(ended)
-
-    def _finish(self, verdict: Verdict | None) -> None:
-        self._progress.move(Step.SETTLED)
-        self._settle(verdict)
-
-    def _note(self, unavailable: Unavailable) -> None:
-        """One failed attempt: let the time run out from the first one on."""
-        self._progress.failed(asyncio.get_running_loop().time(), self._book.policy.retry_for)
-        self._chronicle.unavailable(unavailable, self._progress.attempt + 1)
-
-    def _tell(self, unavailable: Unavailable) -> None:
-        """Tell those who wait; the call goes on."""
-        pause = self._book.tell(unavailable.cause, self._clock(), unavailable.retry_after, self._random())
-        self._progress.move(Step.TOLD)
-        self._chronicle.gave_up(unavailable, pause)
-        self._settle(BackOff(pause))
-
-    def _give_up(self, unavailable: Unavailable) -> None:
-        resting = unavailable.answered and unavailable.refresh_token is None
-        pause = self._book.give_up(
-            unavailable.cause, self._clock(), unavailable.retry_after, self._random(), resting=resting
-        )
-        self._chronicle.gave_up(unavailable, pause)
-        self._finish(BackOff(pause))

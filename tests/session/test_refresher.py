@@ -383,6 +383,7 @@ class TestDenied:
         async with a_session(endpoint, store) as session:
             with pytest.raises(LoggedOut):
                 await session.token()
+            await turns()
             before = store.loads
             for _ in range(100):
                 assert await session.token() is None

@@ -1,0 +1,127 @@
+"""What a session's store is known to hold, and what it is to hold. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from reauth_proxy.session.tokens import StoredSession
+
+
+class Reading(Enum):
+    """What a reading of the store says."""
+
+    #: What it is known to hold, or something older that what is owed comes after.
+    NOTHING_NEW = "nothing new"
+    #: Somebody else put it there, and after what is known here.
+    NEWS = "news"
+    #: It has a refresh token again that this life has used up.
+    WENT_BACK = "went back"
+
+
+@dataclass(slots=True)
+class Holding:
+    """What is known of a store.
+
+    Attributes:
+        known: what it held when it was last read or written; anything else in it is somebody's news.
+        seen: its line as it was last seen, "" for none: what is saved follows from that.
+        wanted: what it is to hold, until it does.
+        deliberate: somebody's deed, a sign-in or a sign-out, wants it: it replaces what there was before.
+        before: the lines that the store may hold from before that deed.
+    """
+
+    known: StoredSession | None = None
+    seen: str = ""
+    wanted: StoredSession | None = field(default=None)
+    deliberate: bool = False
+    before: set[str] = field(default_factory=set)
+
+    @property
+    def owes_a_deed(self) -> bool:
+        """Whether somebody's deed is not in the store yet."""
+        return self.wanted is not None and self.deliberate
+
+    def opened(self, stored: StoredSession | None) -> None:
+        """It holds this at the start, as far as can be read."""
+        self.known, self.seen = stored, "" if stored is None else stored.line
+
+    def want(self, record: StoredSession) -> None:
+        """It is to hold this, unless there is something newer."""
+        self.wanted, self.deliberate = record, False
+
+    def want_deed(self, record: StoredSession) -> None:
+        """It is to hold this instead of whatever there was before."""
+        if not self.owes_a_deed:
+            self.before.clear()
+        elif self.wanted is not None and self.wanted.line != record.line:
+            self.before.add(self.wanted.line)  # The deed before this one may have landed unseen.
+        self.before.add(self.seen)
+        self.wanted, self.deliberate = record, True
+
+    def saved(self, record: StoredSession) -> None:
+        """It holds this now."""
+        self.known, self.seen = record, record.line
+        if self.wanted == record:
+            self.wanted, self.deliberate = None, False
+
+    def heard(self, news: StoredSession) -> None:
+        """The session goes by the news now."""
+        self.known, self.seen = news, news.line
+        self.wanted, self.deliberate = None, False
+
+    def drop(self) -> None:
+        """What it was to hold is of no use any more."""
+        self.wanted, self.deliberate = None, False
+
+    def lost(self) -> StoredSession | None:
+        """It holds nothing that can be read; return what is to be put there again, None for nothing."""
+        if self.wanted is not None or self.known is None or self.known.refresh_token is None:
+            return None
+        return self.known
+
+    def read(self, stored: StoredSession, *, ours_is_dead: bool) -> Reading:
+        """Tell what a reading says.
+
+        Args:
+            ours_is_dead: what we have is worth nothing.
+        """
+        self.seen = stored.line
+        wanted = self.wanted
+        if wanted is not None and self.deliberate:
+            if stored.line in self.before and stored.line != wanted.line:
+                return Reading.NOTHING_NEW  # A deed of ours comes after that.
+            self.deliberate = False  # It is there, or somebody else's came later.
+        if stored == wanted:
+            self.saved(stored)  # A save that took too long for anybody to wait for it.
+        if stored == self.known:
+            return Reading.NOTHING_NEW
+        if ours_is_dead or self.known is None or stored.line != (wanted or self.known).line:
+            return Reading.NEWS
+        if wanted is not None:
+            return Reading.NEWS if _is_newer(stored, wanted) else Reading.NOTHING_NEW
+        if stored.refresh_token is not None and stored.refresh_token.fingerprint() in self.known.spent:
+            return Reading.WENT_BACK
+        return Reading.NEWS
+
+    def is_deed(self, stored: StoredSession) -> bool:
+        """Tell whether somebody else signed in or out, by what the store holds.
+
+        A refusal of the same life is none: a refresh that runs may know better.
+        """
+        known = self.wanted or self.known
+        if known is None or stored.line in (known.line, *self.before):
+            return False
+        return stored.signed_out != "refresh_denied" or stored.life != known.life
+
+
+def _is_newer(stored: StoredSession, ours: StoredSession) -> bool:
+    """Tell whether what is stored comes after what we still have to save, in the same life."""
+    if stored.refresh_token is None or ours.refresh_token is None:
+        return stored.refresh_token is not None
+    if ours.refresh_token.fingerprint() in stored.spent:
+        return True
+    if stored.refresh_token.fingerprint() in ours.spent:
+        return False
+    # Both were refreshed while the store was away: theirs, which is stored, is what the others use by now.
+    return stored.generation >= ours.generation
