@@ -58,6 +58,8 @@ class Asking:
         self._chronicle = Chronicle(name, cause, book, clock)
         self.orphan: tuple[Issued, Secret] | None = None
         self._tried = False
+        #: Fingerprint of the token endpoint's configuration that the last call went by.
+        self._endpoint = ""
         self.ended = False
 
     def __repr__(self) -> str:
@@ -113,6 +115,7 @@ class Asking:
         loop = asyncio.get_running_loop()
         self._chronicle.begins()
         call = self._calls.join(refresh_token, access.value if access is not None else None)
+        self._endpoint = self._calls.asked(call)
         timeout = self._book.policy.timeout
         if self._progress.deadline is None:
             await self._wait_for(call, timeout)

@@ -86,6 +86,8 @@ class Book(Known):
         """Take over what another process stored; return what that means for those who wait, None if nothing yet."""
         if news.refresh_token is None:
             return self._adopt_the_end(news)
+        if self.state in OUT and self.lineage.same_denial(news, news.refresh_token):
+            return None  # Others may ask by another configuration; here it has been refused.
         same = self.state not in OUT and news.life == self.lineage.life
         if same and self.lineage.has_spent(news.refresh_token):
             return None
@@ -272,18 +274,29 @@ class Book(Known):
         return True
 
     def _adopt_the_end(self, news: StoredSession) -> SignedOut | None:
-        denied = news.signed_out == "refresh_denied"
-        if self.state in OUT:
+        out = self.state in OUT
+        if news.signed_out != "refresh_denied":
             self.lineage.learn(news)
-            if not denied and self.state is State.SIGNED_OUT:
-                self.reason, self.refused = "signed_out", None
+            if not out:
+                self.leave("signed_out")
+                return SignedOut("signed_out")
+            if self.state is State.SIGNED_OUT:
+                self.reason, self.refused = "signed_out", None  # Another configuration is not to bring it back.
             return None
-        if not denied or news.life != self.lineage.life:
-            # A life that was refused after ours says as well that somebody ended ours.
-            self.lineage.learn(news)
-            self.leave("signed_out")
-            return SignedOut("signed_out")
+        if not out and news.life == self.lineage.life:
+            return self._adopt_a_denial(news)
+        # A life that came after ours was refused before we heard of it; perhaps not by our configuration.
+        self.lineage.learn(news)
+        if not out:
+            self.state = advance(self.state, Event.DENIED)
+            self._end("refresh_denied")
+        if self.state is State.SIGNED_OUT:
+            self.reason, self.refused = "refresh_denied", news.refused
+        return None if self.revive() or out else SignedOut("refresh_denied")
+
+    def _adopt_a_denial(self, news: StoredSession) -> SignedOut | None:
         if self.refresh_token is None or not self.lineage.same_denial(news, self.refresh_token):
+            self.lineage.heed(news)
             return None
         refused = self.refresh_token
         self.lineage.learn(news)

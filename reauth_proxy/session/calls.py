@@ -6,6 +6,7 @@ import asyncio
 import traceback
 from pathlib import Path
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -29,20 +30,23 @@ class Calls:
     Args:
         name: of the credential, for the log.
         limit: seconds after which a call is hung up on.
+        endpoint_id: fingerprint of how the endpoint is configured.
     """
 
-    def __init__(self, name: str, endpoint: TokenEndpoint, limit: float) -> None:
+    def __init__(self, name: str, endpoint: TokenEndpoint, limit: float, endpoint_id: str = "") -> None:
         self._name = name
         self._endpoint = endpoint
         self._limit = limit
+        self._endpoint_id = endpoint_id
         self._running: dict[Secret, asyncio.Task[TokenReply]] = {}
+        self._asked: WeakKeyDictionary[asyncio.Task[TokenReply], str] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def use(self, endpoint: TokenEndpoint, limit: float) -> list[asyncio.Task[TokenReply]]:
+    def use(self, endpoint: TokenEndpoint, limit: float, endpoint_id: str) -> list[asyncio.Task[TokenReply]]:
         """Make the next calls to another endpoint, with another limit; return the calls that run to the old one."""
-        self._endpoint = endpoint
+        self._endpoint, self._endpoint_id = endpoint, endpoint_id
         self._limit = limit
         return list(self._running.values())
 
@@ -56,7 +60,12 @@ class Calls:
         if task is None:
             task = asyncio.create_task(self._call(refresh_token, access_token), name=f"call of {self._name}")
             self._running[refresh_token] = task
+            self._asked[task] = self._endpoint_id
         return task
+
+    def asked(self, call: asyncio.Task[TokenReply]) -> str:
+        """Return the fingerprint of the endpoint's configuration that a call goes by."""
+        return self._asked[call]
 
     def running(self) -> list[tuple[Secret, asyncio.Task[TokenReply]]]:
         """Return the calls that run, each with its refresh token."""

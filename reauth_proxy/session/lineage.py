@@ -90,7 +90,12 @@ class Lineage:
         self.life, self.spent = record.life, record.spent
         self.configured = record.configured or self.configured
         self.roots = _with(self.roots, *record.roots)
-        self.denials = record.denials
+        ours = tuple(one for one in self.denials if one.partition("@")[0] != record.life)
+        self.denials = _with(ours, *record.denials)
+
+    def heed(self, record: StoredSession) -> None:
+        """Take over what others were refused, and nothing else."""
+        self.denials = _with(self.denials, *record.denials)
 
     def also_spent(self, spent: tuple[str, ...], refresh_token: Secret | None) -> None:
         """This life used up these as well."""

@@ -94,7 +94,6 @@ class Refresh(Asking):
             if doubted:
                 self._chronicle.repeated()
             await self._ledger.mark(record(self._book), self._clock())
-            endpoint = self._book.lineage.endpoint
             reply = await self._reply(used) if not self.superseded else None
             if reply is None:
                 return None
@@ -105,8 +104,8 @@ class Refresh(Asking):
                 await self._save_what_came(reply, used, doubted=doubted)
                 return reply
             self._chronicle.denied(reply)
-            if endpoint != self._book.lineage.endpoint:
-                self._book.lineage.refuse(used, endpoint)  # By another endpoint, which is configured no more.
+            if self._endpoint != self._book.lineage.endpoint:
+                self._book.lineage.refuse(used, self._endpoint)  # By another endpoint, which is configured no more.
                 continue
             # Another process may have rotated it meanwhile (read the store once more), before it means the end.
             denied, denials = used, denials + 1
@@ -115,7 +114,6 @@ class Refresh(Asking):
     async def _try_candidate(self, used: Secret) -> Unavailable | None:
         """Use a refresh token that is no session's yet; whatever else comes of it, the session goes on."""
         await self._ledger.mark(record(self._book), None)
-        endpoint = self._book.lineage.endpoint
         reply = await self._reply(used) if not self.superseded else None
         if reply is None:
             return None
@@ -128,7 +126,7 @@ class Refresh(Asking):
         elif isinstance(reply, Denied):
             self._chronicle.denied(reply)
             self._chronicle.refused(reply)
-            book.refuse(used, endpoint)
+            book.refuse(used, self._endpoint)
         else:
             self._note(reply)
             if reply.refresh_token is not None:

@@ -74,7 +74,7 @@ class Session(Requests):
         self._random = random
         self._book = Book(policy=policy, lineage=Lineage(endpoint_id))
         self._ledger = Ledger(name, store, random, lambda: self._following.has_news())
-        self._calls = Calls(name, endpoint, policy.timeout + LISTEN_FOR)
+        self._calls = Calls(name, endpoint, policy.timeout + LISTEN_FOR, endpoint_id)
         self._lot: ParkingLot[Verdict] = ParkingLot(policy.max_parked, policy.park_timeout)
         #: The life of those who are parked.
         self._life = 0
@@ -107,7 +107,7 @@ class Session(Requests):
             if self._in_flight is not None:
                 self._in_flight.nudge(by_the_store=False)
         self._renewal.arm()
-        return self._calls.use(endpoint, policy.timeout + LISTEN_FOR)
+        return self._calls.use(endpoint, policy.timeout + LISTEN_FOR, endpoint_id)
 
     async def start(self) -> None:
         """Read the store, choose between the stored and the configured refresh token, begin to renew behind the scenes.

@@ -318,11 +318,31 @@ class TestDenials:
             assert book.refresh_token == secret("ann-1")
             assert book.lineage.has_spent(secret("ann-0"))
 
-    def test_one_of_a_life_that_came_after_ours_says_that_ours_has_ended(self) -> None:
+    @pytest.mark.parametrize(("by", "state"), [("e1", State.SIGNED_OUT), ("e2", State.READY)])
+    def test_one_of_a_life_that_came_after_ours_ends_ours_and_may_not_be_ours(self, by: str, state: State) -> None:
         book = begun()
-        refreshed(book, "at-1", "ann-1")
-        news = StoredSession(None, life=mark("bob-0"), signed_out="refresh_denied", denials=(f"{mark('bob-0')}@e1",))
-        assert book.adopt(news, NOW, 0.0) == SignedOut("signed_out")
+        life = refreshed(book, "at-1", "ann-1").life
+        news = StoredSession(
+            None,
+            life=mark("bob-0"),
+            signed_out="refresh_denied",
+            refused=secret("bob-0"),
+            denials=(f"{mark('bob-0')}@{by}",),
+        )
+        assert book.adopt(news, NOW, 0.0) == (SignedOut("refresh_denied") if state is State.SIGNED_OUT else None)
+        assert book.state is state
+        assert book.life != life
+        assert book.refresh_token == (secret("bob-0") if state is State.READY else None)
+
+    def test_what_was_refused_here_is_not_adopted_from_who_asks_otherwise(self) -> None:
+        book = begun()
+        denied(book)
+        theirs = StoredSession(secret("ann-0"), life=mark("ann-0"), denials=(f"{mark('ann-0')}@e1",))
+        assert book.adopt(theirs, NOW, 0.0) is None
+        assert book.state is State.SIGNED_OUT
+        login = StoredSession(secret("ann-0"), life=mark("ann-0"))
+        book.adopt(login, NOW, 0.0)
+        assert book.state is State.READY
 
     def test_a_sign_out_elsewhere_keeps_nothing_to_revive_either(self) -> None:
         book = begun()
