@@ -58,6 +58,9 @@ class Transport:
         self._moment = moment
         self._silence = silence
         self._session: aiohttp.ClientSession | None = None
+        #: Requests under way, and whether nothing is to be left open after the last of them.
+        self._under_way = 0
+        self._closed = False
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None
@@ -67,8 +70,18 @@ class Transport:
         Never raises for what the network or the endpoint does. Causes name the endpoint's host and port, and nothing
         that it sent or was sent.
         """
-        if self._session is None:
-            self._session = self._connect()
+        session = self._session = self._session or self._connect()
+        self._under_way += 1
+        try:
+            return await self._send(session, method, url, headers, content)
+        finally:
+            self._under_way -= 1
+            if self._closed:
+                await self.close()
+
+    async def _send(
+        self, session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> Answer | Unavailable:
         place = _place(url)
         proxy: URL | None = None
         fields: dict[str, str] | None = None
@@ -78,7 +91,7 @@ class Transport:
             except ValueError as error:
                 return Unavailable(f"cannot connect to {place}: {error}", misconfigured=True)
         try:
-            async with self._session.request(
+            async with session.request(
                 method,
                 url,
                 headers=headers,
@@ -109,8 +122,12 @@ class Transport:
             return _broke(place)
 
     async def close(self) -> None:
-        """Close the connections."""
-        if self._session is not None:
+        """Close the connections, once no request is under way: a configuration may be replaced at any time.
+
+        A revocation, or a login that a person is in the midst of, ends with what it began with.
+        """
+        self._closed = True
+        if self._session is not None and not self._under_way:
             session, self._session = self._session, None
             await session.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
 
 from reauth_proxy.config.address import Listen
 from reauth_proxy.listening import bind
@@ -17,6 +18,7 @@ from tests.fakes.client import connect, fetch
 from tests.fakes.daemon import DaemonProcess, config, daemon_process, running_daemon
 from tests.fakes.files import write_secret
 from tests.fakes.upstream import FakeUpstream, upstream_server
+from tests.issuers.endpoints import http_endpoint
 
 
 async def reloaded(daemon: DaemonProcess, number: int = 1) -> dict[str, object]:
@@ -124,6 +126,34 @@ async def test_a_refresh_under_way_ends_with_the_endpoint_that_it_began_with(
         authorization.release()
         assert (await asking).status == 200
     assert authorization.count == 1
+
+
+async def test_a_revocation_under_way_ends_with_the_endpoint_that_it_began_with(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    arrived, gate = asyncio.Event(), asyncio.Event()
+    revoked: list[str] = []
+
+    async def revoke(request: web.BaseRequest) -> web.Response:
+        revoked.append((await request.text()).partition("=")[0])
+        arrived.set()
+        await gate.wait()
+        return web.Response()
+
+    async with http_endpoint() as endpoint:
+        endpoint.answer = revoke
+        more = {"credential": {"token_endpoint": {"revocation_url": endpoint.url()}}}
+        async with running_daemon(authorization, upstream, control={"listen": "127.0.0.1:0"}, **more) as daemon:
+            assert (await fetch(daemon.url)).status == 200
+            assert daemon.control_url is not None
+            leaving = asyncio.create_task(fetch(daemon.control_url, "/session", method="DELETE"))
+            await arrived.wait()
+            await daemon.reload(
+                config(authorization, upstream, control={"listen": "127.0.0.1:0"}, refresh={"timeout": "9s"}, **more)
+            )
+            gate.set()
+            assert json.loads((await leaving).content) == {"revocation": "revoked", "problem": None}
+    assert len(revoked) == 2, "the refresh token and the access token"
 
 
 async def test_where_the_session_is_kept_needs_a_restart_and_the_rest_takes_effect(

@@ -27,7 +27,7 @@ class HttpEndpoint:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, dict[str, str], str]] = []
-        self.answer: Callable[[web.Request], web.Response] = lambda _: web.json_response(
+        self.answer: Callable[[web.Request], web.Response | Awaitable[web.Response]] = lambda _: web.json_response(
             {"access_token": "access-CANARY-1", "token_type": "Bearer", "expires_in": 60}
         )
         self.port = 0
@@ -38,7 +38,8 @@ class HttpEndpoint:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.asked.append((request.method, request.path_qs, dict(request.headers), await request.text()))
         assert isinstance(request, web.BaseRequest)
-        return self.answer(request)  # type: ignore[arg-type]
+        answer = self.answer(request)  # type: ignore[arg-type]
+        return answer if isinstance(answer, web.Response) else await answer
 
 
 @asynccontextmanager

@@ -310,3 +310,26 @@ async def test_closing_twice_or_unused_is_fine() -> None:
     transport = Transport()
     await transport.close()
     await transport.close()
+
+
+async def test_a_request_under_way_ends_well_when_the_transport_is_closed_and_nothing_is_left_open() -> None:
+    arrived, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        arrived.set()
+        await gate.wait()
+        return web.Response(body=b"x")
+
+    async with http_endpoint() as endpoint:
+        endpoint.answer = answer
+        transport = Transport()
+        sending = asyncio.create_task(transport.send("POST", endpoint.url(), {}, b""))
+        await arrived.wait()
+        await transport.close()
+        gate.set()
+        first = await sending
+        assert isinstance(first, Answer)
+        assert first.status == 200
+        later = await transport.send("POST", endpoint.url(), {}, b"")
+        assert isinstance(later, Answer), "what was begun with it may need more than one request"
+        assert transport._session is None
