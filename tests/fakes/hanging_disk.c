@@ -1,9 +1,11 @@
 /* A disk that hangs, or fails, for what is below one directory: preloaded (ld.so(8), LD_PRELOAD) into a real process.
 
    HANGING_DISK names the directory; HANGING_DISK_FLAGS another one, in which a file named after a call, such as
-   "fsync", makes these calls wait for as long as it is there; "fsync.hangs" says that one waits. */
+   "fsync", makes these calls wait for as long as it is there; "fsync.hangs" says that one waits. While "full" is there,
+   no file can be made. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -111,7 +113,13 @@ STAT_AT(fstatat64, stat64)
         va_start(rest, flags); \
         mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
         va_end(rest); \
-        if (below(path)) hang("open"); \
+        if (below(path)) { \
+            hang("open"); \
+            if (flags & O_CREAT && flagged("full") && access(path, F_OK) != 0) { \
+                errno = ENOSPC; \
+                return -1; \
+            } \
+        } \
         return next(path, flags, mode); \
     }
 OPEN(open)

@@ -37,6 +37,10 @@ class HangingDisk:
         """From now on, let each such call hang: open, stat, fsync, rename, utime, flock or watch."""
         (self._flags / call).touch()
 
+    def fill(self) -> None:
+        """From now on, let no file be made: the disk is full."""
+        (self._flags / "full").touch()
+
     def hangs(self, call: str) -> bool:
         """Whether a call has come that hangs."""
         return (self._flags / f"{call}.hangs").exists()
@@ -44,7 +48,7 @@ class HangingDisk:
     def go_on(self) -> None:
         """Let everything go on."""
         for flag in self._flags.iterdir():
-            flag.unlink()
+            flag.unlink(missing_ok=True)
 
 
 def _library(directory: Path) -> Path:
