@@ -159,7 +159,7 @@ class Book(Known):
             endpoint: fingerprint of the configuration that it was refused by.
         """
         self.lineage.refuse(used, endpoint)
-        if self.trying(used):
+        if self.trying(used) and endpoint == self.lineage.endpoint:
             self.candidate = None
 
     def withdraw(self, used: Secret) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from reauth_proxy.config.address import Listen
 from reauth_proxy.listening import bind
-from tests.fakes.authorization import FakeAuthorizationServer, authorization_server
+from tests.fakes.authorization import FakeAuthorizationServer, authorization_server, oauth_error
 from tests.fakes.client import connect, fetch
 from tests.fakes.daemon import DaemonProcess, config, daemon_process, running_daemon
 from tests.fakes.files import write_secret
@@ -126,6 +126,22 @@ async def test_a_refresh_under_way_ends_with_the_endpoint_that_it_began_with(
         authorization.release()
         assert (await asking).status == 200
     assert authorization.count == 1
+
+
+async def test_a_refusal_of_a_client_that_was_corrected_meanwhile_ends_no_session(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    wrong = {"credential": {"token_endpoint": {"client_id": "wrong"}}}
+    async with running_daemon(authorization, upstream, **wrong) as daemon:
+        authorization.hold()
+        authorization.next(oauth_error("invalid_grant"))
+        asking = asyncio.create_task(fetch(daemon.url))
+        await authorization.arrived(1)
+        await daemon.reload(config(authorization, upstream))
+        authorization.release()
+        assert (await asking).status == 200
+        assert [call.form["client_id"] for call in authorization.calls] == ["wrong", "web"]
+        assert daemon.events("session.signed_out") == []
 
 
 async def test_a_revocation_under_way_ends_with_the_endpoint_that_it_began_with(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -136,6 +137,26 @@ async def test_a_refusal_is_one_for_all(
         }
         assert "refused" in detail
     assert authorization.count == 2, "one was refused, and the others took its word"
+
+
+async def test_a_sign_in_at_one_is_one_at_another_whose_call_hangs(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, shared: Shared, tmp_path: Path
+) -> None:
+    listens = {"control": {"listen": "127.0.0.1:0"}}
+    async with replicas(2, tmp_path, authorization, upstream, shared, **listens) as (holder, other):
+        authorization.revoke_access()
+        authorization.hold()
+        asking = asyncio.create_task(fetch(holder.url))
+        await authorization.arrived(2)
+        control = (await other.logged("server.started"))["control"]
+        put = json.dumps({"refresh_token": authorization.login()}).encode()
+        assert (await fetch(control, "/session", method="PUT", content=put)).status == 204
+        assert (await asking).value("Reauth-Signal") == "logout;reason=signed_out"
+        assert authorization.count == 2, "nothing was answered yet"
+        authorization.release()
+        assert [answer.status for answer in await burst([holder, other])] == [200] * 40
+        assert authorization.count == 3
+    assert authorization.reuses == 0
 
 
 async def test_the_holder_killed_during_its_call_leaves_the_session_to_the_others(

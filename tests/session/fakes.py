@@ -235,6 +235,7 @@ async def a_session(
     policy: RefreshPolicy = QUIET,
     configured: str | None = "refresh-0",
     clock: Callable[[], Instant] = now,
+    discard: Callable[[Secret | None, Secret | None], None] = lambda refresh_token, access_token: None,
 ) -> AsyncIterator[Session]:
     """A started session, closed at the end, with nobody parked."""
     session = Session(
@@ -245,6 +246,7 @@ async def a_session(
         configured=secret(configured) if configured else None,
         clock=clock,
         random=lambda: 0.0,
+        discard=discard,
     )
     await session.start()
     try:

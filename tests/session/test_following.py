@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from reauth_proxy.errors import LoggedOut, StoreAway, StoreCorrupt, StoreError
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import RefreshPolicy, State
-from reauth_proxy.session.tokens import Denied, StoredSession, Unavailable
+from reauth_proxy.session.tokens import Denied, Secret, StoredSession, Unavailable
 from tests.session.fakes import (
     QUIET,
     WALL,
@@ -23,6 +23,7 @@ from tests.session.fakes import (
     replace,
     secret,
     theirs,
+    tokens,
     turns,
     virtual,
 )
@@ -134,6 +135,69 @@ class TestNews:
             assert names(await waiting) == ["access-other"]
             assert now().monotonic - since < 0.01
             assert endpoint.calls == 0
+
+
+class TestADeedElsewhereWhileARefreshGoesOn:
+    """Somebody signed in or out by another process; the call here, or the wait for the lock, may take long still."""
+
+    @virtual
+    async def test_a_sign_in_counts_before_the_call_is_answered(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await begun(session)
+            endpoint.gate.clear()
+            parked = asyncio.create_task(session.renew())
+            await turns()
+            store.put(
+                StoredSession(secret("other"), secret("access-other"), WALL + 2000, 2, secret("other").fingerprint())
+            )
+            await turns()
+            assert names(session.usable()) == ["access-other"]
+            with pytest.raises(LoggedOut) as told:
+                await parked
+            assert told.value.reason == "signed_out"
+            endpoint.gate.set()
+            await turns()
+            assert names(session.usable()) == ["access-other"], "what the call brought is nobody's"
+            assert tokens(store.session) == StoredSession(secret("other"), secret("access-other"), WALL + 2000, 2)
+            assert endpoint.calls == 2
+
+    @virtual
+    async def test_a_sign_out_counts_before_the_call_is_answered_and_what_that_brings_is_revoked(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        discarded: list[tuple[Secret | None, Secret | None]] = []
+        async with a_session(endpoint, store, discard=lambda *both: discarded.append(both)) as session:
+            await begun(session)
+            endpoint.gate.clear()
+            parked = asyncio.create_task(session.renew())
+            await turns()
+            spent = (secret("refresh-0").fingerprint(), secret("refresh-1").fingerprint())
+            store.put(theirs(None, generation=1, signed_out="signed_out", spent=spent))
+            await turns()
+            with pytest.raises(LoggedOut) as told:
+                await parked
+            assert told.value.reason == "signed_out"
+            assert await session.token() is None
+            assert discarded == []
+            endpoint.gate.set()
+            await turns()
+            assert discarded == [(secret("refresh-2"), secret("access-2"))]
+            assert store.session is not None
+            assert store.session.refresh_token is None
+
+    @virtual
+    async def test_a_newer_token_of_the_same_life_is_left_to_the_refresh(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await begun(session)
+            endpoint.gate.clear()
+            parked = asyncio.create_task(session.renew())
+            await turns()
+            store.put(OTHER)
+            await turns()
+            assert names(session.usable()) == ["access-1"]
+            endpoint.gate.set()
+            assert names(await parked) == ["access-2"]
 
 
 class TestAStoreThatLoses:

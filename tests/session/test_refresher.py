@@ -418,6 +418,53 @@ class TestDenied:
             assert endpoint.used == ["CANARY-refresh-0", "CANARY-other"]
 
 
+class TestAnotherEndpointMeanwhile:
+    """The configuration of the token endpoint changes while a call goes on; what refuses it then says nothing of it."""
+
+    @virtual
+    async def test_a_refusal_by_the_one_before_is_none_and_the_new_one_is_asked(self) -> None:
+        before, after = Endpoint(Denied("invalid_grant")), Endpoint()
+        before.gate.clear()
+        async with a_session(before) as session:
+            asking = asyncio.create_task(session.token())
+            await turns()
+            session.adjust(QUIET, after, "mended")
+            before.gate.set()
+            assert names(await asking) == ["access-1"]
+            assert (before.calls, after.used) == (1, ["CANARY-refresh-0"])
+            assert session.stats.logouts == 0
+
+    @virtual
+    async def test_a_refusal_by_the_same_one_is_one(self) -> None:
+        before, after = Endpoint(Denied("invalid_grant")), Endpoint()
+        before.gate.clear()
+        async with a_session(before) as session:
+            asking = asyncio.create_task(session.token())
+            await turns()
+            session.adjust(QUIET, after)
+            before.gate.set()
+            with pytest.raises(LoggedOut) as told:
+                await asking
+            assert told.value.reason == "refresh_denied"
+            assert after.calls == 0
+
+    @virtual
+    async def test_a_configured_token_that_the_one_before_refused_is_tried_at_the_new_one(self) -> None:
+        before, after = Endpoint(), Endpoint()
+        async with a_session(before) as session:
+            await after_first_token(session)
+            before.script.append(Denied("invalid_grant"))
+            before.gate.clear()
+            await session.configure(secret("configured"))
+            await asyncio.sleep(1)
+            assert before.used[-1] == "CANARY-configured"
+            session.adjust(QUIET, after, "mended")
+            before.gate.set()
+            await turns()
+            assert after.used == ["CANARY-configured"]
+            assert session.state is State.READY
+
+
 class TestUnavailable:
     @virtual
     async def test_503_then_closed_then_429_then_fine_and_everybody_is_served(self) -> None:
