@@ -23,6 +23,8 @@ _log = structlog.get_logger()
 
 #: Seconds between two looks at the store while there is no session: every request may ask.
 LOOK_EVERY: Final = 1.0
+#: Seconds that a request may wait for that.
+GLANCE: Final = 0.5
 
 
 class Following:
@@ -59,6 +61,7 @@ class Following:
         self._discard = discard
         self._task: asyncio.Task[None] | None = None
         self._missed = False
+        self._again = False
         self._looked_at: Instant | None = None
         self._looking: asyncio.Task[None] | None = None
 
@@ -71,11 +74,17 @@ class Following:
         await end({task for task in (self._task, self._looking) if task is not None})
 
     async def glance(self) -> None:
-        """While there is no session: see whether somebody put one into the store, at most once per second."""
+        """While there is no session: see whether somebody put one into the store, at most once per second.
+
+        A store that takes its time holds up nobody for long: what it says counts when it comes.
+        """
         now = self._clock()
         if self._looked_at is None or self._looked_at.after(LOOK_EVERY).reached(now):
             self._looked_at = now
-            await self._look()
+            if self._looking is None or self._looking.done():
+                self.has_news()
+            if self._looking is not None:
+                await asyncio.wait({self._looking}, timeout=GLANCE)
 
     async def _follow(self) -> None:
         changes = self._ledger.changes()
@@ -97,14 +106,22 @@ class Following:
 
     def has_news(self) -> None:
         """Somebody found that the store holds something newer: look at it, when there is time."""
+        self._again = True  # One that looks already may have read what was there before.
+        if self._looking is not None and not self._looking.done():
+            return
         if self._task is not None and not self._task.done():
-            self._looking = asyncio.create_task(self._look(), name=f"look for {self._name}")
+            self._looking = asyncio.create_task(self._look_until_seen(), name=f"look for {self._name}")
 
     def catch_up(self) -> None:
         """A refresh is over: look at what came meanwhile."""
         if self._missed:
             self._missed = False
             self.has_news()
+
+    async def _look_until_seen(self) -> None:
+        while self._again:
+            self._again = False
+            await self._look()
 
     async def _look_for_deeds(self) -> None:
         """While a refresh runs, which reads the store itself: see only whether somebody signed in or out."""

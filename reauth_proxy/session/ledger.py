@@ -233,7 +233,7 @@ class Ledger:
 
     def stir(self) -> None:
         """Have the background task try again at once: the store may be back."""
-        if self._holding.wanted is not None:
+        if self._holding.wanted is not None or self._problems:
             self._urgent.set()
 
     async def close(self) -> None:

@@ -478,3 +478,26 @@ class TestLateWrites:
             assert store.session == OTHER
             assert names(session.usable()) == ["access-other"]
             assert not session.store_failed
+
+
+@virtual
+async def test_a_store_that_takes_its_time_holds_up_nobody_who_is_signed_out() -> None:
+    store = RecordingStore()
+    async with a_session(Endpoint(), store, configured=None) as session:
+        load, gate = store.load, asyncio.Event()
+
+        async def hanging() -> StoredSession | None:
+            await gate.wait()
+            return await load()
+
+        store.load = hanging  # type: ignore[method-assign]
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            began = loop.time()
+            assert await session.token() is None
+            assert loop.time() - began <= 0.5
+            await asyncio.sleep(1)
+        store.session = theirs(secret("login"), secret("access-login"), WALL + 2000, 1)
+        gate.set()
+        await turns()
+        assert names(await session.token()) == ["access-login"]
