@@ -13,6 +13,7 @@ from reauth_proxy.issuers import client_auth
 from reauth_proxy.issuers.discovery import Discovery, Endpoints
 from reauth_proxy.issuers.reply import Answer
 from reauth_proxy.issuers.transport import Transport
+from reauth_proxy.session.protocols import Confirm
 from reauth_proxy.session.tokens import Secret, Unavailable
 
 Grant = Literal["refresh_token", "client_credentials"]
@@ -102,13 +103,17 @@ class Client:
             found.names_issuer,
         )
 
-    async def post(self, url: str, form: Mapping[str, str]) -> Answer | Unavailable:
-        """Send a form, with what proves who the client is."""
+    async def post(self, url: str, form: Mapping[str, str], confirm: Confirm | None = None) -> Answer | Unavailable:
+        """Send a form, with what proves who the client is.
+
+        Args:
+            confirm: see :class:`~reauth_proxy.session.protocols.TokenEndpoint`.
+        """
         try:
             headers, form = self._authenticated(url, dict(form))
         except ConfigError as error:
             return Unavailable(str(error), misconfigured=True)
-        return await self._transport.send("POST", url, headers, urlencode(form).encode("ascii"))
+        return await self._transport.send("POST", url, headers, urlencode(form).encode("ascii"), confirm=confirm)
 
     def doubt(self) -> None:
         """Look for the endpoints again next time: one that was found does not do."""

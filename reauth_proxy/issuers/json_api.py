@@ -14,6 +14,7 @@ from reauth_proxy.issuers import pointer, reply
 from reauth_proxy.issuers.judged import is_lost
 from reauth_proxy.issuers.remarks import told
 from reauth_proxy.issuers.transport import Transport
+from reauth_proxy.session.protocols import Confirm
 from reauth_proxy.session.tokens import Denied, Secret, TokenReply, Unavailable
 
 DENIED_STATUSES: Final = (400, 401, 403)
@@ -75,7 +76,9 @@ class JsonEndpoint:
             () if settings.refresh_expires_in is None else (pointer.parse(settings.refresh_expires_in),),
         )
 
-    async def refresh(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+    async def refresh(
+        self, refresh_token: Secret, access_token: Secret | None, confirm: Confirm | None = None
+    ) -> TokenReply:
         """Exchange the refresh token in the way that the templates say."""
         if is_lost(refresh_token):
             return Denied("no_refresh_token")
@@ -92,7 +95,9 @@ class JsonEndpoint:
         content = None
         if self._settings.body is not None:
             content = json.dumps(fill(self._settings.body, values), separators=(",", ":")).encode("ascii")
-        answer = await self._transport.send(self._settings.method, self._settings.url, headers, content)
+        answer = await self._transport.send(
+            self._settings.method, self._settings.url, headers, content, confirm=confirm
+        )
         if isinstance(answer, Unavailable):
             return answer
         judged = reply.from_json_api(answer, self._pointers, self._denied, time.time())

@@ -11,6 +11,7 @@ from reauth_proxy.issuers.client import Client, OAuth2Settings, revealed
 from reauth_proxy.issuers.judged import Judged, is_lost
 from reauth_proxy.issuers.remarks import told
 from reauth_proxy.issuers.reply import Answer
+from reauth_proxy.session.protocols import Confirm
 from reauth_proxy.session.tokens import STAND_IN, Denied, Secret, TokenReply, Unavailable
 
 
@@ -38,7 +39,9 @@ class OAuth2Endpoint:
     ) -> None:
         self.client = Client(settings, ssl, connect_timeout, trust_env=trust_env, allow_insecure=allow_insecure)
 
-    async def refresh(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+    async def refresh(
+        self, refresh_token: Secret, access_token: Secret | None, confirm: Confirm | None = None
+    ) -> TokenReply:
         """Get an access token by the grant of the settings. The present access token is not sent."""
         settings = self.client.settings
         scope = {"scope": settings.scope} if settings.scope else {}
@@ -47,15 +50,19 @@ class OAuth2Endpoint:
         if refresh_token == STAND_IN or is_lost(refresh_token):
             return Denied("no_refresh_token")  # it stood in for one: under another grant, or for one that was lost
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal(), **scope}
-        judged = await self._judged(form, reply.from_oauth2)
+        judged = await self._judged(form, reply.from_oauth2, confirm)
         return judged if isinstance(judged, Unavailable) else judged.with_stand_in()
 
-    async def ask(self, form: Mapping[str, str]) -> Answer | Unavailable:
-        """Make a token request; return the answer as it comes."""
+    async def ask(self, form: Mapping[str, str], confirm: Confirm | None = None) -> Answer | Unavailable:
+        """Make a token request; return the answer as it comes.
+
+        Args:
+            confirm: see :class:`~reauth_proxy.session.protocols.TokenEndpoint`.
+        """
         endpoints = await self.client.endpoints()
         if isinstance(endpoints, Unavailable):
             return endpoints
-        return await self.client.post(endpoints.token, {**revealed(self.client.settings.params), **form})
+        return await self.client.post(endpoints.token, {**revealed(self.client.settings.params), **form}, confirm)
 
     async def redeem(self, form: Mapping[str, str], *, own: bool = False) -> TokenReply:
         """Make a token request, such as that of a login.
@@ -66,8 +73,10 @@ class OAuth2Endpoint:
         judged = await self._judged(form, reply.from_client_credentials if own else reply.from_oauth2)
         return judged if isinstance(judged, Unavailable) else judged.reply
 
-    async def _judged(self, form: Mapping[str, str], judge: Callable[[Answer, float], Judged]) -> Judged | Unavailable:
-        answer = await self.ask(form)
+    async def _judged(
+        self, form: Mapping[str, str], judge: Callable[[Answer, float], Judged], confirm: Confirm | None = None
+    ) -> Judged | Unavailable:
+        answer = await self.ask(form, confirm)
         if isinstance(answer, Unavailable):
             return answer
         judged = judge(answer, time.time())

@@ -15,9 +15,11 @@ import aiohttp
 from yarl import URL
 
 from reauth_proxy import __version__
+from reauth_proxy.errors import StoreError
 from reauth_proxy.issuers.places import proxy_for
 from reauth_proxy.issuers.receiving import TOO_LONG, receive
 from reauth_proxy.issuers.reply import Answer
+from reauth_proxy.session.protocols import Confirm
 from reauth_proxy.session.tokens import Unavailable
 
 _LONGEST_FIELD: Final = 64 * 1024
@@ -63,17 +65,30 @@ class Transport:
         self._closed = False
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        *,
+        confirm: Confirm | None = None,
     ) -> Answer | Unavailable:
         """Send a request and read the answer.
 
         Never raises for what the network or the endpoint does. Causes name the endpoint's host and port, and nothing
         that it sent or was sent.
+
+        Args:
+            confirm: awaited just before it is sent; where it raises StoreError nothing is.
         """
         session = self._session = self._session or self._connect()
         self._under_way += 1
         try:
+            if confirm is not None:
+                await confirm()
             return await self._send(session, method, url, headers, content)
+        except StoreError as error:
+            return Unavailable(str(error))
         finally:
             self._under_way -= 1
             if self._closed:

@@ -114,7 +114,7 @@ class Asking:
         access = self._book.access
         loop = asyncio.get_running_loop()
         self._chronicle.begins()
-        call = self._calls.join(refresh_token, access.value if access is not None else None)
+        call = self._calls.join(refresh_token, None if access is None else access.value, self._ledger.confirm)
         self._endpoint = self._calls.asked(call)
         timeout = self._book.policy.timeout
         if self._progress.deadline is None:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from reauth_proxy.session.ending import end
-from reauth_proxy.session.protocols import TokenEndpoint
+from reauth_proxy.session.protocols import Confirm, TokenEndpoint
 from reauth_proxy.session.stopped import wait_for
 from reauth_proxy.session.tokens import Secret, TokenReply, Unavailable
 
@@ -19,6 +19,8 @@ _log = structlog.get_logger()
 
 #: A call that timed out is listened to for so many seconds more.
 LISTEN_FOR: Final = 60.0
+#: A request that is sent more seconds after it was begun may be one of a process that was stopped in between.
+_PROMPTLY: Final = 2.0
 
 
 class Calls:
@@ -50,15 +52,21 @@ class Calls:
         self._limit = limit
         return list(self._running.values())
 
-    def join(self, refresh_token: Secret, access_token: Secret | None) -> asyncio.Task[TokenReply]:
+    def join(
+        self, refresh_token: Secret, access_token: Secret | None, confirm: Confirm | None = None
+    ) -> asyncio.Task[TokenReply]:
         """Return the running call with this refresh token, started now if there was none.
+
+        Args:
+            confirm: awaited before it is sent, if that is late: the process may have been stopped since it was begun.
 
         The task never raises; only :meth:`close` cancels it. Wait for it with asyncio.wait, which does not pass a
         cancellation on.
         """
         task = self._running.get(refresh_token)
         if task is None:
-            task = asyncio.create_task(self._call(refresh_token, access_token), name=f"call of {self._name}")
+            call = self._call(refresh_token, access_token, confirm)
+            task = asyncio.create_task(call, name=f"call of {self._name}")
             self._running[refresh_token] = task
             self._asked[task] = self._endpoint_id
         return task
@@ -80,9 +88,16 @@ class Calls:
         """Cancel every call and wait until it has ended."""
         await end(self._running.values())
 
-    async def _call(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+    async def _call(self, refresh_token: Secret, access_token: Secret | None, confirm: Confirm | None) -> TokenReply:
         limit = self._limit
-        call = asyncio.ensure_future(self._endpoint.refresh(refresh_token, access_token))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        async def in_time() -> None:
+            if confirm is not None and loop.time() - began > _PROMPTLY:
+                await confirm()
+
+        call = asyncio.ensure_future(self._endpoint.refresh(refresh_token, access_token, in_time))
         try:
             await wait_for({call}, limit)
             if call.done():

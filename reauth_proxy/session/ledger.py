@@ -154,6 +154,10 @@ class Ledger:
         self._holding.heard(news)
         self._recovered("written", "marked")  # Somebody could write it.
 
+    async def confirm(self) -> None:
+        """Raise StoreError unless the lock, where it could be had, is held still."""
+        await self._store.confirm()
+
     def doubts(self, refresh_token: Secret | None) -> bool:
         """Tell whether a request was made with this refresh token, here or elsewhere, whose answer nobody saved."""
         return refresh_token is not None and self._doubted == refresh_token

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from reauth_proxy.session.tokens import Secret, StoredSession, TokenReply
 
+#: Raises StoreError where a refresh token must not be used any more, though a moment ago it might have been.
+Confirm = Callable[[], Awaitable[None]]
+
 
 class TokenEndpoint(Protocol):
     """One call in, one typed reply out (RFC 6749 section 6, or a hand-made API)."""
 
-    async def refresh(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+    async def refresh(
+        self, refresh_token: Secret, access_token: Secret | None, confirm: Confirm | None = None
+    ) -> TokenReply:
         """Exchange a refresh token for new tokens.
+
+        Args:
+            confirm: awaited just before the request is sent; where it raises StoreError nothing is sent, and that is
+                :class:`Unavailable`.
 
         Never raises for anything that the network or the endpoint does: that is :class:`Unavailable`. Has no time
         limit of its own: the session decides how long to wait and how long to listen. Cancellation is passed on.
@@ -66,6 +75,10 @@ class Store(Protocol):
         StoreBusy if another process holds it for too long, or nobody can tell: nothing may be refreshed then. Raises
         StoreError if there is no locking, as on a disk that broke: the session then goes on without.
         """
+        ...
+
+    async def confirm(self) -> None:
+        """Raise StoreSuperseded if this store held the lock, and it has passed on; StoreError if nobody can tell."""
         ...
 
     def changes(self) -> AsyncGenerator[None, None]:

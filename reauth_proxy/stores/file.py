@@ -120,6 +120,12 @@ class FileStore:
         """Hold off other processes. Raises StoreError if one of them holds the lock for too long."""
         return self._locked()
 
+    async def confirm(self) -> None:
+        """Raise StoreSuperseded if the lock was held, and somebody else took it over; StoreError."""
+        held = self._held
+        if held is not None:
+            await self._worker.run(lambda: _look(held))
+
     def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever something happened to the file, and when a disk that hung answers again."""
         return self._events("")
@@ -297,6 +303,11 @@ class FileStore:
             raise StoreAway(f"{path}: {error}") from None
         except StoreError as error:
             raise type(error)(f"{path}: {error}; {private.START_ANEW}") from None
+
+
+def _look(held: FileLock) -> None:
+    with held.committing():
+        pass
 
 
 def _backup(target: Path) -> Path:

@@ -86,6 +86,10 @@ class KeyringStore:
         """Hold off other processes, by the lock file. Raises StoreError."""
         return self._beside.lock()
 
+    async def confirm(self) -> None:
+        """Raise StoreSuperseded if the lock was held, and somebody else took it over; StoreError."""
+        await self._beside.confirm()
+
     def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever a process let go of the lock, for keyrings tell of nothing, or one that hung answers again."""
         return self._beside.releases()

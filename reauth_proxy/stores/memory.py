@@ -38,6 +38,9 @@ class MemoryStore:
         """Hold off other tasks; there are no other processes."""
         return self._lock
 
+    async def confirm(self) -> None:
+        """There are no other processes that the lock could pass on to."""
+
     async def changes(self) -> AsyncGenerator[None, None]:
         """Nobody else puts anything here."""
         await asyncio.get_running_loop().create_future()

@@ -152,6 +152,12 @@ class RedisStore:
         """Hold off other processes. Raises StoreBusy if one of them holds the lock for too long, StoreAway."""
         return self._locked()
 
+    async def confirm(self) -> None:
+        """Raise StoreSuperseded if the lock was held, and somebody else has had it since; StoreAway."""
+        held = self._held
+        if held is not None and not await self._renewed(held):
+            raise StoreSuperseded(f"{self._place}: this process lost its lease, and another one went on")
+
     async def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever somebody saved, and when the channel can be heard again after it could not."""
         pause = 0.1

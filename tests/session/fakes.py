@@ -109,7 +109,7 @@ class Endpoint:
     def calls(self) -> int:
         return len(self.used)
 
-    async def refresh(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+    async def refresh(self, refresh_token: Secret, access_token: Secret | None, confirm: object = None) -> TokenReply:
         used = refresh_token.reveal()
         assert used not in self.running, "two calls with one refresh token at once"
         self.used.append(used)
@@ -185,6 +185,10 @@ class RecordingStore:
             self.saved.append(session)
         else:
             self.marks += 1
+
+    async def confirm(self) -> None:
+        if self.taken_over:
+            raise StoreSuperseded("another process took the lock over")
 
     async def changes(self) -> AsyncGenerator[None, None]:
         while True:

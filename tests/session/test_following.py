@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from reauth_proxy.errors import LoggedOut, StoreAway, StoreCorrupt, StoreError
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import RefreshPolicy, State
-from reauth_proxy.session.tokens import Denied, Secret, StoredSession, Unavailable
+from reauth_proxy.session.tokens import Denied, Secret, StoredSession, TokenReply, Unavailable
 from tests.session.fakes import (
     QUIET,
     WALL,
@@ -501,3 +501,36 @@ async def test_a_store_that_takes_its_time_holds_up_nobody_who_is_signed_out() -
         gate.set()
         await turns()
         assert names(await session.token()) == ["access-login"]
+
+
+@virtual
+async def test_a_process_that_was_stopped_before_it_sent_its_request_asks_first_whether_it_still_may() -> None:
+    class Slow(Endpoint):
+        """Is stopped between the mark and the second request."""
+
+        stops = True
+
+        async def refresh(self, refresh_token: Secret, access_token: Secret | None, confirm: Any = None) -> TokenReply:
+            if self.calls == 1 and self.stops:
+                self.stops = False
+                await asyncio.sleep(12)
+                store.taken_over = True
+                store.session = theirs(secret("theirs-2"), secret("access-theirs"), WALL + 3000, 2)
+                try:
+                    await confirm()
+                except StoreError as error:
+                    return Unavailable(str(error))
+            return await super().refresh(refresh_token, access_token)
+
+    endpoint, store = Slow(), RecordingStore()
+    async with a_session(endpoint, store) as session:
+        await begun(session)
+        lock = store.lock
+
+        def lock_anew() -> Any:
+            store.taken_over = False
+            return lock()
+
+        store.lock = lock_anew  # type: ignore[method-assign]
+        assert names(await replace(session, 1)) == ["access-theirs"]
+        assert endpoint.used == ["CANARY-refresh-0"]

@@ -49,7 +49,7 @@ class ManualEndpoint:
         self.running: dict[str, asyncio.Future[TokenReply]] = {}
         self.denied: set[str] = set()
 
-    async def refresh(self, refresh_token: Secret, access_token: Secret | None) -> TokenReply:
+    async def refresh(self, refresh_token: Secret, access_token: Secret | None, confirm: object = None) -> TokenReply:
         used = refresh_token.reveal()
         assert used not in self.running, "two calls with one refresh token at once"
         assert used not in self.denied, "called again with a refused refresh token"

@@ -188,3 +188,13 @@ async def test_a_redis_that_went_back_to_an_older_life_takes_the_refresh(server:
             await store.save(REFRESHED, over=SIGNED_OUT.line)
         assert await store.load() == REFRESHED
     await store.close()
+
+
+async def test_whoever_holds_the_lock_may_be_sure_of_it_and_without_one_there_is_nothing_to_lose(
+    stores: tuple[Store, Store],
+) -> None:
+    one, _ = stores
+    await one.confirm()
+    async with one.lock():
+        await one.confirm()
+    await one.confirm()
