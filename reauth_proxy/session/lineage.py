@@ -44,7 +44,8 @@ class Lineage:
     def knows(self, refresh_token: Secret) -> bool:
         """Tell whether a session grew from this refresh token."""
         fingerprint = refresh_token.fingerprint()
-        return fingerprint in self.roots or fingerprint in self.spent
+        # The configured one must not come back by itself at the next start, however many have signed in meanwhile.
+        return fingerprint in (*self.roots, *self.spent, self.configured)
 
     def has_spent(self, refresh_token: Secret) -> bool:
         """Tell whether the present life used this refresh token up; it is not the one in force."""

@@ -208,6 +208,13 @@ class TestCandidates:
             assert not book.configure(secret(name), NOW)
         assert book.candidate is None
 
+    def test_nor_is_the_configured_one_however_many_have_signed_in_since(self) -> None:
+        book = begun()
+        for number in range(2 * REMEMBERED):
+            book.sign_in(secret(f"person-{number}"), None, NOW)
+        again = begun("ann-0", record(book))
+        assert (again.refresh_token, again.candidate) == (secret(f"person-{2 * REMEMBERED - 1}"), None)
+
     def test_nor_is_one_that_a_session_before_it_began_with(self) -> None:
         """A replica that restarts with the configuration of yesterday."""
         book = begun()

@@ -17,8 +17,9 @@ What is nobody's fault:
   authorization server takes it once more for 30 s, with the same answer, as Okta and Auth0 do ("grace"). Where
   the daemons come too late, because they or the store were away for that long, or where the store did not hold
   even the token before, the family dies ("lost for good"). Each of these is counted, with its reason.
-- **A store that is away** keeps a sign-in or sign-out from the other daemon, and a kill meanwhile loses it. A Redis
-  that comes back empty may be given what a daemon holds that was stopped, and so has not heard of the last sign-in.
+- **A store that is away** keeps a sign-in or sign-out from the other daemon, and a kill meanwhile loses it. One that
+  could not be stored is stored later, and may so come after the next one, at the other daemon. A Redis that comes back
+  empty may be given what a daemon holds that was stopped, and so has not heard of the last sign-in.
   Until the next one nobody can tell who is signed in ("doubts").
 - **A daemon with a wrong client** is refused, and signs out for as long.
 
@@ -136,6 +137,10 @@ async def soak(play: Play, directory: Path) -> dict[str, Any]:
                         one.result()
             finally:
                 await _end([running])
+            for family, when in chaos.left:
+                if family.alive:
+                    judge.counts["signed out, and not revoked"] += 1
+                    judge.notes.append(f"person {family.person} signed out at {when}, and lives")
             await _at_rest(replicas, place, issuer, judge, play.rest)
             await _end(tasks)
         finally:

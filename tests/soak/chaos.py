@@ -42,11 +42,13 @@ class Chaos:
         #: Held while the store is away, and while it is looked at what a kill has lost.
         self._store = asyncio.Lock()
         self._present: Family | None = issuer.families[0]
+        #: Those whose tokens a daemon says that it has revoked, and when.
+        self.left: list[tuple[Family, str]] = []
 
     async def run(self) -> None:
         """Go on for ever; cancelled, everything is mended."""
         loops: list[tuple[Callable[[], Awaitable[None]], float]] = [
-            (self._deed, 3.0),
+            (self._deed, 5.0),
             (self._expire, 1.2),
             (self._ask_for_refresh, 4.0),
             (self._kill, 25.0),
@@ -114,6 +116,7 @@ class Chaos:
         if not replica.url:
             return
         base = replica.url if target.startswith("/_reauth") else replica.control
+        sure = self.judge.sure
         self.judge.deed_begins(family, time.monotonic())
         answer: Answer | None = None
         try:
@@ -124,6 +127,8 @@ class Chaos:
         if answer is not None and answer.status >= 300:
             self.judge.violation("deed refused", time.monotonic(), status=answer.status, target=target)
         self.judge.deed_ends(family, replica.name, time.monotonic(), done=done)
+        if done and sure is not None and sure[0] is not None and answer is not None and b'"revoked"' in answer.content:
+            self.left.append((sure[0], f"{time.monotonic():.3f} by {incarnation}"))
         self._present = family
         self._note(f"deed over: {'out' if family is None else family.person} {'done' if done else 'unsure'}")
 
@@ -207,9 +212,10 @@ class Chaos:
         replica = self.random.choice(self.replicas)
         number = signal.SIGKILL if self.random.random() < 0.8 else signal.SIGTERM
         async with replica.busy:
+            await self._at_a_bad_moment(replica)
             now = time.monotonic()
             self._note(f"kill -{number.value}: {replica.incarnation}")
-            url, replica.url = replica.url, ""
+            replica.url = ""
             self.judge.away[replica.name].begin(now)
             process = replica.process
             assert process is not None
@@ -218,9 +224,14 @@ class Chaos:
             self.judge.killed[replica.incarnation] = time.monotonic()
             await self._what_is_lost()
             await asyncio.sleep(self.random.choice([0.0, self.random.uniform(0.0, 3.0)]))
-            del url
             await replica.start()
             self.judge.away[replica.name].end(time.monotonic())
+
+    async def _at_a_bad_moment(self, replica: Replica) -> None:
+        """Half of the time: while a refresh goes on, or its answer is being saved."""
+        if self.random.random() < 0.5:
+            await self.issuer.asked_by(replica.name, within=3.0)
+            await asyncio.sleep(self.random.uniform(0.0, 0.07))
 
     async def _what_is_lost(self) -> None:
         """A process is gone: did the store have everything?"""
@@ -228,7 +239,7 @@ class Chaos:
         try:
             stored = await self.place.read()
         except OSError:
-            self.judge.doubt(now - _LOOK_BACK)
+            self.judge.doubt(now - _LOOK_BACK, now)
             return
         if stored is not None:
             self.issuer.stored(stored)
@@ -237,12 +248,13 @@ class Chaos:
             life = fingerprint(sure[0].root) if sure[0] is not None else None
             there = None if stored is None or stored.refresh_token is None else stored.life
             if there != life or self.judge.store.goes_on(now):
-                self.judge.doubt(now - _LOOK_BACK)
+                self.judge.doubt(now - _LOOK_BACK, now)
 
     async def _stop(self) -> None:
         replica = self.random.choice(self.replicas)
         seconds = self.random.choice([self.random.uniform(0.1, 1.5), self.random.uniform(0.1, 15.0)])
         async with replica.busy:
+            await self._at_a_bad_moment(replica)
             assert replica.process is not None
             self._note(f"SIGSTOP: {replica.incarnation} for {seconds:.1f} s")
             self.judge.stopped[replica.name].begin(time.monotonic())
@@ -259,7 +271,7 @@ class Chaos:
         self._note(f"store {fault}: for {seconds:.1f} s")
         began = time.monotonic()
         if fault == "forgets" and (self.judge.sure is None or self._somebody_lags(began)):
-            self.judge.doubt(began - _LOOK_BACK)
+            self.judge.doubt(began - _LOOK_BACK, began)
         self.judge.store.begin(began)
         before = self.judge.sure
         await self.place.fail(fault)

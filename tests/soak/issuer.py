@@ -41,7 +41,7 @@ class Issuer:
         mode: how the token endpoint fails now.
         delay: how long it hangs.
         loses: the next answer with tokens is lost.
-        clients: what is at the API as a request's tokens, by the request's number.
+        seen: whose tokens came to the API, by the request's number.
     """
 
     def __init__(self, judge: Judge, random: Random, owner: Callable[[int, int], str | None]) -> None:
@@ -57,6 +57,7 @@ class Issuer:
         self._tokens: dict[str, Family] = {}
         self._access: dict[str, tuple[Family, float]] = {}
         self._by_fingerprint: dict[str, Rotation] = {}
+        self._asks: dict[str, asyncio.Event] = {}
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -79,6 +80,13 @@ class Issuer:
         """End every connection."""
         for writer in self._writers:
             writer.transport.abort()
+
+    async def asked_by(self, daemon: str, within: float) -> None:
+        """Return when a daemon asks for tokens, or after so many seconds."""
+        event = self._asks[daemon] = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await event.wait()
 
     # What people do there.
 
@@ -182,9 +190,9 @@ class Issuer:
             return
         token = form.get("token", "")
         family = self._tokens.get(token)
-        if family is not None:
-            if family.newest != token:
-                self.judge.counts["revoked with a token that was used up"] += 1
+        if family is not None and family.newest != token:
+            self.judge.counts["revoked with a token that was used up"] += 1  # It says 200 (RFC 7009), and does nothing.
+        elif family is not None:
             self.end(family, "revoked")
         self._access.pop(token, None)
         await self._say(writer, 200, {})
@@ -196,6 +204,8 @@ class Issuer:
         self.judge.counts["token requests"] += 1
         self.judge.counts["token requests of unknown processes"] += caller is None
         began = time.monotonic()
+        if caller is not None and (event := self._asks.get(caller.partition("#")[0])) is not None:
+            event.set()
         if self.mode == "unavailable":
             await self._say(writer, 503, {"error": "temporarily_unavailable"})
             return True

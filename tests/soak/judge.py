@@ -146,6 +146,7 @@ class Judge:
         #: By process: when it was killed, and its answers that the store was not seen with.
         self.killed: dict[str, float] = {}
         self.forgot_at = -math.inf
+        self._doubted_at = -math.inf
         self._park_timeout = park_timeout
         self._told = told
 
@@ -174,6 +175,8 @@ class Judge:
         if not done:
             self.counts["deeds of which nobody can tell"] += 1
             return
+        if any(self.undisturbed(name, self._doubted_at, now) <= LAG for name in self.daemons):
+            return  # What a daemon could not store yet may still come after this, and replace it.
         stored = not self.store.goes_on(now)
         for tenure in self.tenures:
             if tenure.family is family:
@@ -184,9 +187,12 @@ class Judge:
         if stored:
             self.sure = (family, now)
 
-    def doubt(self, since: float) -> None:
-        """Something was lost: whoever was in force since then may be again."""
-        self.sure = None
+    def doubt(self, since: float, now: float) -> None:
+        """Something was lost, or is to be stored still: whoever was in force since then may be again.
+
+        A deed after both daemons have heard of the store makes it sure again.
+        """
+        self.sure, self._doubted_at = None, now
         self.counts["doubts"] += 1
         for tenure in self.tenures:
             if any(end >= since for end, _ in tenure.ends.values()):
@@ -194,8 +200,8 @@ class Judge:
 
     def undisturbed(self, daemon: str, begin: float, end: float) -> float:
         """Return for how many seconds a daemon could hear of the store."""
-        if end <= begin:
-            return 0.0
+        if end <= begin or begin == -math.inf:
+            return end - begin
         spans = [*self.store.overlap(begin, end), *self.away[daemon].overlap(begin, end)]
         return end - begin - length([*spans, *self.stopped[daemon].overlap(begin, end)])
 

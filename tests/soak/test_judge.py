@@ -71,6 +71,15 @@ def test_whoever_is_stopped_hears_of_nothing(judge: Judge) -> None:
     assert answered(judge, "two", 23.0, [before]) == ["somebody else"]
 
 
+def test_what_a_daemon_could_not_store_in_time_may_come_after_the_next_sign_in(judge: Judge) -> None:
+    before = signed_in(judge, 1, 0.0)
+    judge.doubt(0.0, 5.0)
+    signed_in(judge, 2, 6.0)
+    assert answered(judge, "one", 7.0, [before]) == []
+    signed_in(judge, 3, 8.0)
+    assert answered(judge, "one", 9.0, [before]) == ["somebody else"]
+
+
 def test_one_request_with_the_tokens_of_two_people_is_a_violation(judge: Judge) -> None:
     before = signed_in(judge, 1, 0.0)
     present = signed_in(judge, 2, 10.0)
