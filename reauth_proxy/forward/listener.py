@@ -15,6 +15,7 @@ from reauth_proxy.forward.content import READ_BUFFER
 from reauth_proxy.forward.front import FrontConnection
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import LINGER
+from reauth_proxy.session.stopped import grace
 
 #: Seconds that a connection beyond the bound gets to send something, so that it can be told why it is closed.
 SURPLUS_PATIENCE: Final = 1.0
@@ -91,7 +92,8 @@ class FrontServer(web.Server):
         self._swept = 1
         self._pause = 0.0
         self.limit(limits)
-        self._sweeper = self._loop.call_later(self._every, self._sweep)
+        self._sweep_due = self._loop.time() + self._every
+        self._sweeper = self._loop.call_at(self._sweep_due, self._sweep)
 
     def limit(self, limits: Limits) -> None:
         """Put new limits in force, for connections that there are, too."""
@@ -120,8 +122,12 @@ class FrontServer(web.Server):
             unswept.extend(self._connections)  # type: ignore[arg-type]  # __call__ makes no others
             self._swept = max(SWEPT, -(-len(unswept) // SWEEPS))
             self._pause = self._every / max(1, -(-len(unswept) // self._swept))
-        self._sweeper = self._loop.call_later(self._pause, self._sweep)  # first: whatever happens, there is a next one
-        now = self._loop.time()
+        now, due = self._loop.time(), self._sweep_due
+        late = grace(due, now)
+        self._sweep_due = now + (late or self._pause)
+        self._sweeper = self._loop.call_at(self._sweep_due, self._sweep)  # first: whatever happens, there is a next one
+        if late:
+            return  # The process was stopped: what came meanwhile is read before anybody is too slow.
         for _ in range(min(self._swept, len(unswept))):
             connection = unswept.popleft()
             if connection not in self._connections:  # it has ended since

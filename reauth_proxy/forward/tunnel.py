@@ -16,6 +16,7 @@ from reauth_proxy.forward.front import FrontConnection, front_of
 from reauth_proxy.forward.relay import CLOSED, ClientGone, Sent, section, write
 from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.trip import Trip
+from reauth_proxy.session.stopped import grace
 from reauth_proxy.upstream.connection import Connection
 
 SWITCHING: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -146,6 +147,7 @@ class Tunnels:
         self._loop = asyncio.get_running_loop()
         self._open: set[Tunnel] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self.adjust(idle_timeout, on_logout)
 
     def adjust(self, idle_timeout: float, on_logout: Literal["keep", "close"]) -> None:
@@ -198,17 +200,19 @@ class Tunnels:
     def _arm(self) -> None:
         if self._sweeper is None and self._open:
             every = min(1.0, max(0.02, self._idle_timeout / 8)) if self._idle_timeout else 1.0
-            self._sweeper = self._loop.call_later(every, self._sweep)
+            self._due = self._loop.time() + every
+            self._sweeper = self._loop.call_at(self._due, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
         now = self._loop.time()
+        late = grace(self._due, now)  # The process was stopped, and what came meanwhile is not read yet.
         for tunnel in self._open:
             if self._on_logout == "close" and tunnel.life and tunnel.route.session.life != tunnel.life:
                 tunnel.end()
             elif tunnel.traffic != tunnel.seen[0]:
                 tunnel.seen = (tunnel.traffic, now)
-            elif self._idle_timeout and now - tunnel.seen[1] >= self._idle_timeout:
+            elif self._idle_timeout and now - tunnel.seen[1] >= self._idle_timeout and not late:
                 tunnel.end()
         self._arm()
 

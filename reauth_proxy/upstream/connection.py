@@ -16,6 +16,7 @@ from typing import Final
 import httptools
 
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
+from reauth_proxy.session.stopped import grace
 from reauth_proxy.upstream.message import Interim, ResponseMessage
 from reauth_proxy.upstream.sending import Sending
 
@@ -90,6 +91,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self.retired = False
         self._on_lost = on_lost  # the pool forgets us
         self._waiter: asyncio.Future[None] | None = None  # the one reader
+        self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None  # how long the header section may take
         self.reading_paused = False
         self._closing = False
@@ -152,7 +154,8 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def start_clock(self, timeout: float) -> None:
         """Give the upstream `timeout` seconds for its header section, counted from now."""
-        self._timer = self._loop.call_later(timeout, self._time_out)
+        self._due = self._loop.time() + timeout
+        self._timer = self._loop.call_at(self._due, self._time_out)
 
     async def response(self) -> None:
         """Wait until the final header section has arrived.
@@ -240,8 +243,14 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         return ConnectionBroken(f"The upstream closed the connection {what}.", stale=stale)
 
     def _time_out(self) -> None:
-        if not self.head_done:
-            self._fail(UpstreamTimeout("The upstream did not answer in time."))
+        if self.head_done:
+            return
+        now = self._loop.time()
+        if more := grace(self._due, now):  # it is we who were stopped; the answer may lie in the socket
+            self._due = now + more
+            self._timer = self._loop.call_at(self._due, self._time_out)
+            return
+        self._fail(UpstreamTimeout("The upstream did not answer in time."))
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 

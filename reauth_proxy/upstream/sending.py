@@ -10,6 +10,7 @@ import termios
 from abc import abstractmethod
 
 from reauth_proxy.errors import UpstreamTimeout
+from reauth_proxy.session.stopped import grace
 
 
 def unsent(transport: asyncio.Transport) -> int:
@@ -50,6 +51,7 @@ class Sending:
     _drain_waiter: asyncio.Future[None] | None  # the one writer
     _continue_waiter: asyncio.Future[None] | None  # the same, before it starts
     _watching: asyncio.TimerHandle | None  # looks whether the writer gets any further
+    _stalled_at: float  # when it looks, in loop time
     transport: asyncio.Transport | None
 
     @abstractmethod
@@ -73,13 +75,16 @@ class Sending:
         if self.transport is None or self._drain_waiter is None:
             return
         left = unsent(self.transport)
-        if left >= size:
+        if grace(self._stalled_at, self._loop.time()):  # it is we who were stopped
+            self._watch(left)
+        elif left >= size:
             self._fail(UpstreamTimeout("The upstream took none of the request's content for too long."))
         else:
             self._watch(left)
 
     def _watch(self, size: int) -> None:
-        self._watching = self._loop.call_later(self._write_timeout, self._stalled, size)
+        self._stalled_at = self._loop.time() + self._write_timeout
+        self._watching = self._loop.call_at(self._stalled_at, self._stalled, size)
 
     async def _continued_within(self, timeout: float) -> None:
         """Wait for :meth:`_go_on`, or the end of `timeout` seconds."""

@@ -508,3 +508,28 @@ async def test_a_session_can_be_put_with_the_token_in_force_during_its_refresh(
         authorization.revoke_access()
         assert (await fetch(daemon.url)).status == 200
     assert (authorization.reuses, authorization.count) == (0, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["answer", "request"])
+async def test_a_stop_costs_no_request_that_is_under_way(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path, what: str
+) -> None:
+    more = {"timeouts": {"response": "2s"}, "limits": {"header_timeout": "2s"}}
+    async with daemon_process(tmp_path, authorization, upstream, **more) as daemon:
+        assert (await fetch(daemon.url)).status == 200
+        upstream.hold()
+        async with await connect(daemon.url) as client:
+            if what == "answer":
+                await client.request("/held/a")
+                await upstream.arrived(2)
+            else:
+                await client.send(b"GET /b HTTP/1.1\r\nHost: localhost\r\n")
+                await daemon.logged("request.finished")
+            daemon.signal(signal.SIGSTOP)
+            upstream.release()
+            if what == "request":
+                await client.send(b"\r\n")
+            await asyncio.sleep(5)  # Longer than either time limit: that is what is tested.
+            daemon.signal(signal.SIGCONT)
+            assert (await client.answer()).status == 200
