@@ -162,6 +162,11 @@ def is_whole(text: str) -> bool:
     return not found.goes_on and any(isinstance(one, dict | list) and one for one in found.whole)
 
 
+def holds_whole(text: str) -> bool:
+    """Tell whether there is a JSON object or array with something in it in a text, whatever stands around it."""
+    return any(isinstance(one, dict | list) and one for one in documents(text).whole)
+
+
 def form(text: str, *, whole: bool = True) -> dict[str, str] | None:
     """Return the fields of content that is a form by its own syntax, None if it is none.
 

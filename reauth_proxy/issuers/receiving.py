@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
-
-import aiohttp
+from typing import Final, Protocol
 
 from reauth_proxy.issuers import content
 
@@ -15,58 +13,117 @@ LONGEST_ANSWER: Final = 1024 * 1024
 BROKE: Final = "broke off"
 TOO_LONG: Final = "is longer than 1 MiB"
 STOPPED: Final = "stopped before its end"
+#: Moments that JSON which has not ended waits for more than its framing had announced.
+_PATIENCE: Final = 4
 
 
-async def receive(response: aiohttp.ClientResponse, moment: float, silence: float) -> tuple[bytes, str]:
+class Incoming(Protocol):
+    """Content as it comes."""
+
+    @property
+    def coding(self) -> str:
+        """Return the field Content-Encoding."""
+
+    @property
+    def size(self) -> int:
+        """Return a number that grows with whatever comes."""
+
+    @property
+    def too_long(self) -> bool:
+        """Tell whether it is longer than what is read."""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether it has all that its framing announced."""
+
+    @property
+    def beyond(self) -> bool:
+        """Tell whether it has more than that."""
+
+    @property
+    def hopeless(self) -> bool:
+        """Tell whether its framing is wrong, and it is not worth waiting for."""
+
+    async def more(self) -> bool:
+        """Wait for more; False at an end. Raises whatever breaks it off."""
+
+    def readings(self) -> tuple[bytes, ...]:
+        """Return what the content may be, packed, likeliest first; the last is what else it is taken for."""
+
+
+async def receive(incoming: Incoming, moment: float, silence: float) -> tuple[bytes, str]:
     """Return the content, unpacked, and why its end may be missing; "" if it is whole.
 
-    Content that is complete by its own syntax is whole: there are servers that announce more than they send, or forget
-    the last chunk, and some of them keep the connection open. It waits a moment for the end that its framing is due.
+    Content that is complete by its own syntax is whole: there are servers that announce more than they send, or less,
+    or forget the last chunk, and some of them keep the connection open. It waits a moment for the end that its framing
+    is due, and where it is not complete by its syntax, for more than its framing announced.
 
     Args:
         moment: seconds.
         silence: seconds without a byte after which content that has begun is taken for all there is.
     """
-    packed, cut = await _read(response, moment, silence)
-    body = _unpacked(response, packed)
+    cut = await _read(incoming, moment, silence)
+    body, is_whole = _chosen(incoming)
     if len(body) > LONGEST_ANSWER:
         return body[:LONGEST_ANSWER], TOO_LONG
-    return body, cut if cut and not content.is_whole(content.text(body)) else ""
+    return body, "" if is_whole else cut
 
 
-def _unpacked(response: aiohttp.ClientResponse, packed: bytes) -> bytes:
-    return content.unpacked(packed, response.headers.get("Content-Encoding", ""), LONGEST_ANSWER + 1)
+def _chosen(incoming: Incoming) -> tuple[bytes, bool]:
+    """Return the content, unpacked, in the way of reading it that makes it whole, and whether there is one."""
+    readings = list(dict.fromkeys(incoming.readings()))
+    *_, last = incoming.readings()
+    if incoming.too_long:
+        readings = [last]
+    bodies = {one: content.unpacked(one, incoming.coding, LONGEST_ANSWER + 1) for one in readings}
+    for one in readings:
+        if content.is_whole(content.text(bodies[one])):
+            return bodies[one], True
+    if len(readings) > 1:
+        for one in readings:
+            if content.holds_whole(content.text(bodies[one])):
+                return bodies[one], False
+    return bodies[last], False
 
 
-async def _read(response: aiohttp.ClientResponse, moment: float, silence: float) -> tuple[bytes, str]:
-    """Return the content as it came, and why its end may be missing."""
+async def _read(incoming: Incoming, moment: float, silence: float) -> str:
+    """Take what comes; return why the end may be missing."""
     clock = asyncio.get_running_loop().time
-    body = bytearray()
     look: float | None = None  # when it is looked next whether the content is complete
-    newest = 0.0
-    looked_at, was_long, complete = -1, 0, False
+    newest = clock()
+    looked_at, was_long, whole, announced = -1, 0, False, False
     while True:
+        if incoming.too_long:
+            return TOO_LONG
+        if incoming.complete and not announced:
+            announced, looked_at, whole = True, incoming.size, _chosen(incoming)[1]
+            if whole:
+                return ""
+        if look is None and (incoming.size or announced):
+            was_long, look = incoming.size, newest + moment
         try:
             async with asyncio.timeout_at(look):
-                chunk = await response.content.readany()
+                more = await incoming.more()
         except TimeoutError:
-            now, was_complete = clock(), complete
-            if looked_at != len(body):
-                looked_at, complete = len(body), content.is_whole(content.text(_unpacked(response, bytes(body))))
-            if complete and (was_complete or was_long == len(body)):
-                return bytes(body), STOPPED
-            if not complete and now - newest >= silence:
-                return bytes(body), STOPPED
-            was_long, look = len(body), now + moment
+            now, was_whole = clock(), whole
+            if looked_at != incoming.size:
+                looked_at, whole = incoming.size, _chosen(incoming)[1]
+            if whole and (was_whole or was_long == incoming.size):
+                return STOPPED
+            if not whole and now - newest >= (_patience(incoming, moment) if announced else silence):
+                return STOPPED if incoming.beyond or not announced else ""
+            if not whole and not announced and incoming.hopeless and now - newest >= moment:
+                return STOPPED
+            was_long, look = incoming.size, now + moment
             continue
         except Exception:
             # Whatever ends it, what came before is all there is. The error's text holds parts of the answer.
-            return bytes(body), BROKE
-        if not chunk:
-            return bytes(body), ""
-        body += chunk
+            return "" if announced and not incoming.beyond else BROKE
+        if not more:
+            return ""
         newest = clock()
-        if look is None:
-            was_long, look = len(body), newest + moment
-        if len(body) > LONGEST_ANSWER:
-            return bytes(body), TOO_LONG
+
+
+def _patience(incoming: Incoming, moment: float) -> float:
+    body, _ = _chosen(incoming)
+    return _PATIENCE * moment if content.documents(content.text(body)).goes_on else moment

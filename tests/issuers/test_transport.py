@@ -13,9 +13,10 @@ import pytest
 from aiohttp import web
 
 from reauth_proxy import __version__
+from reauth_proxy.issuers.causes import describe
 from reauth_proxy.issuers.receiving import LONGEST_ANSWER
 from reauth_proxy.issuers.reply import Answer
-from reauth_proxy.issuers.transport import Transport, describe
+from reauth_proxy.issuers.transport import Transport
 from reauth_proxy.session.tokens import Unavailable
 from tests.issuers.endpoints import certificate, http_endpoint, raw_endpoint, resets, sends
 
