@@ -90,8 +90,8 @@ class Connection(asyncio.Protocol):
         return self.message.beyond
 
     @property
-    def hopeless(self) -> bool:
-        return self.message.faulty and not 200 <= self.message.status < 300
+    def faulty(self) -> bool:
+        return self.message.faulty
 
     def readings(self) -> tuple[bytes, ...]:
         return self.message.readings()

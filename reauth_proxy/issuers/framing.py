@@ -11,7 +11,8 @@ _BLANK: Final = re.compile(rb"\r?\n\r?\n")
 _JSON: Final = re.compile(rb"\n[ \t]*(?=[{\[])")
 #: What stands before a chunk (RFC 9112 section 7.1). No size has more digits that could be meant.
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
-_BETWEEN: Final = re.compile(rb"(?:\A|\r?\n)(?:[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\r\n]*)?\r?\n)+")
+#: One and not several: the line behind a size is content, even if it is a piece of a token in hexadecimal digits.
+_BETWEEN: Final = re.compile(rb"(?:\A|\r?\n)[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\r\n]*)?\r?\n")
 _END: Final = re.compile(rb"(?:\r\n?|\n)(?:[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\r\n]*)?\r?)?\Z")
 
 
@@ -42,8 +43,8 @@ def head(data: bytes) -> tuple[int, dict[str, str], bytes] | None:
 def unchunked(data: bytes) -> bytes:
     """Return content without the sizes of chunks among it: by the sizes as long as they are right, then by their form.
 
-    A line of nothing but hexadecimal digits is taken for a size; there is none in a token. One at the end goes, too,
-    even if it is not whole: it would look like the end of a number that broke off.
+    A line of nothing but hexadecimal digits is taken for a size unless it is behind one; there is none in JSON with
+    tokens. One at the end goes, too, even if it is not whole: it would look like the end of a number that broke off.
     """
     plain = bytearray()
     position = 0

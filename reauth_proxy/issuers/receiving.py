@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Final, Protocol
 
 from reauth_proxy.issuers import content
@@ -13,7 +14,7 @@ LONGEST_ANSWER: Final = 1024 * 1024
 BROKE: Final = "broke off"
 TOO_LONG: Final = "is longer than 1 MiB"
 STOPPED: Final = "stopped before its end"
-#: Moments that JSON which has not ended waits for more than its framing had announced.
+#: Moments that JSON which has not ended waits for more than its framing has announced.
 _PATIENCE: Final = 4
 
 
@@ -41,8 +42,8 @@ class Incoming(Protocol):
         """Tell whether it has more than that."""
 
     @property
-    def hopeless(self) -> bool:
-        """Tell whether its framing is wrong, and it is not worth waiting for."""
+    def faulty(self) -> bool:
+        """Tell whether its framing is so wrong that no end can be told by it."""
 
     async def more(self) -> bool:
         """Wait for more; False at an end. Raises whatever breaks it off."""
@@ -110,10 +111,8 @@ async def _read(incoming: Incoming, moment: float, silence: float) -> str:
                 looked_at, whole = incoming.size, _chosen(incoming)[1]
             if whole and (was_whole or was_long == incoming.size):
                 return STOPPED
-            if not whole and now - newest >= (_patience(incoming, moment) if announced else silence):
+            if not whole and now - newest >= _patience(incoming, moment, silence, announced=announced):
                 return STOPPED if incoming.beyond or not announced else ""
-            if not whole and not announced and incoming.hopeless and now - newest >= moment:
-                return STOPPED
             was_long, look = incoming.size, now + moment
             continue
         except Exception:
@@ -124,6 +123,14 @@ async def _read(incoming: Incoming, moment: float, silence: float) -> str:
         newest = clock()
 
 
-def _patience(incoming: Incoming, moment: float) -> float:
+def _patience(incoming: Incoming, moment: float, silence: float, *, announced: bool) -> float:
+    """Return how long content that is not whole waits for more."""
+    if not (announced or incoming.faulty):
+        return silence
+    if silence == math.inf and not announced:
+        return moment
     body, _ = _chosen(incoming)
-    return _PATIENCE * moment if content.documents(content.text(body)).goes_on else moment
+    text = content.text(body)
+    if content.documents(text).goes_on:
+        return _PATIENCE * moment if announced else silence
+    return moment if announced or content.holds_whole(text) else silence

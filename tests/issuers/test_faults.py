@@ -127,7 +127,7 @@ async def test_tokens_within_a_content_length_that_is_too_small_are_issued(
 
     async def behave(writer: asyncio.StreamWriter) -> None:
         whole = sized(TOKENS, len(TOKENS) - 5)
-        # What is beyond comes after the client has seen the head; with the head, aiohttp refuses both.
+        # What is beyond does not come in time; the tokens are whole without it.
         writer.write(whole[:-5])
         await writer.drain()
         await received.wait()
@@ -136,19 +136,6 @@ async def test_tokens_within_a_content_length_that_is_too_small_are_issued(
     async with raw_endpoint(behave) as endpoint:
         assert await refresh(endpoint) == ISSUED
         received.set()
-    assert len(endpoint.requests) == 1
-
-
-@both
-async def test_an_answer_that_aiohttp_cannot_read_may_have_used_the_token_up(
-    refresh: Callable[[RawEndpoint], Awaitable[TokenReply]],
-) -> None:
-    async with raw_endpoint(sends(sized(TOKENS, len(TOKENS) - 5))) as endpoint:
-        reply = await refresh(endpoint)
-    if isinstance(reply, Unavailable):
-        assert (reply.answered, reply.broken, "CANARY" in reply.cause) == (True, False, False)
-    else:
-        assert reply == ISSUED  # as with aiohttp's parser in Python
     assert len(endpoint.requests) == 1
 
 
