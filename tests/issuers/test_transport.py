@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from reauth_proxy import __version__
+from reauth_proxy.errors import StoreError
 from reauth_proxy.issuers.causes import describe
 from reauth_proxy.issuers.receiving import LONGEST_ANSWER
 from reauth_proxy.issuers.reply import Answer
@@ -334,3 +335,15 @@ async def test_a_request_under_way_ends_well_when_the_transport_is_closed_and_no
         later = await transport.send("POST", endpoint.url(), {}, b"")
         assert isinstance(later, Answer), "what was begun with it may need more than one request"
         assert transport._session is None
+
+
+async def test_nothing_is_sent_where_it_must_not_be_any_more_and_the_connection_is_closed() -> None:
+    async def no_more() -> None:
+        raise StoreError("the lock has passed on")
+
+    async with http_endpoint() as endpoint:
+        transport = Transport()
+        answer = await transport.send("POST", endpoint.url(), {}, b"token=CANARY", confirm=no_more)
+        await transport.close()
+        assert answer == Unavailable("the lock has passed on")
+        assert endpoint.asked == []
