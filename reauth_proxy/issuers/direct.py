@@ -38,11 +38,12 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         ended: nothing more comes; `error`: what broke the connection, or None.
+        news: something has come, or the end, since `progress` returned.
     """
 
     def __init__(self) -> None:
         self.message = Message()
-        self.ended = False
+        self.ended = self.news = False
         self.error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -59,13 +60,13 @@ class Connection(asyncio.Protocol):
 
     async def progress(self) -> None:
         """Wait until something has come, or the connection has ended."""
-        if self.ended:
-            return
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        if not (self.news or self.ended):
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self.news = False
 
     # -- Incoming ----------------------------------------------------------------------------------------------
 
@@ -132,6 +133,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
+        self.news = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

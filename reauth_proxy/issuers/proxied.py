@@ -23,7 +23,7 @@ class _Broken(Exception):
 class _Incoming:
     """Content as aiohttp hands it on."""
 
-    complete = beyond = faulty = False
+    complete = beyond = faulty = news = False
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.coding = response.headers.get("Content-Encoding", "")

@@ -45,6 +45,10 @@ class Incoming(Protocol):
     def faulty(self) -> bool:
         """Tell whether its framing is so wrong that no end can be told by it."""
 
+    @property
+    def news(self) -> bool:
+        """Tell whether something has come, or the end, that `more` has not told of."""
+
     async def more(self) -> bool:
         """Wait for more; False at an end. Raises whatever breaks it off."""
 
@@ -107,13 +111,15 @@ async def _read(incoming: Incoming, moment: float, silence: float) -> str:
                 more = await incoming.more()
         except TimeoutError:
             now, was_whole = clock(), whole
+            if incoming.news:
+                newest = now  # it came while this process was busy, or stopped
             if looked_at != incoming.size:
                 looked_at, whole = incoming.size, _chosen(incoming)[1]
             if whole and (was_whole or was_long == incoming.size):
                 return STOPPED
             if not whole and now - newest >= _patience(incoming, moment, silence, announced=announced):
                 return STOPPED if incoming.beyond or not announced else ""
-            was_long, look = incoming.size, now + moment
+            was_long, look = incoming.size, clock() + moment
             continue
         except Exception:
             # Whatever ends it, what came before is all there is. The error's text holds parts of the answer.
