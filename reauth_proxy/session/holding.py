@@ -76,9 +76,7 @@ class Holding:
 
     def lost(self) -> StoredSession | None:
         """It holds nothing that can be read; return what is to be put there again, None for nothing."""
-        if self.wanted is not None or self.known is None or self.known.refresh_token is None:
-            return None
-        return self.known
+        return self.known if self.wanted is None else None
 
     def read(self, stored: StoredSession, *, ours_is_dead: bool) -> Reading:
         """Tell what a reading says.

@@ -113,7 +113,8 @@ class FileStore:
         Raises StoreError, and then the old one is still there; StoreSuperseded if the lock was lost meanwhile;
         StoreEnded if the file holds another line than `over`; StoreAway if a key that is not here keeps that from us.
         """
-        held = self._held
+        # A deed belongs to no refresh, and so to no lock.
+        held = None if over is None else self._held
         await self._worker.run(lambda: self._save(session, held, over), to_the_end=True)
 
     def lock(self) -> AbstractAsyncContextManager[None]:

@@ -135,7 +135,8 @@ class RedisStore:
         Raises StoreAway; StoreSuperseded if the lock was lost, and somebody else has had it since; StoreEnded if Redis
         holds another line than `over`.
         """
-        held = self._held or _Lease("", 0)
+        # A deed belongs to no refresh, and so to no lock.
+        held = (None if over is None else self._held) or _Lease("", 0)
         arguments = (self._codec.encode(session), held.holder, held.fence, self._channel, session.line, over or "")
         try:
             saved = await self._run(SAVE, (self._session, self._lock), *arguments)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.canary.stage import CLIENT, ID_TOKEN, Exercised, exercised
+from tests.fakes.arrivals import PATIENCE
 from tests.fakes.authorization import Break, FakeAuthorizationServer, Raw, Reply
 from tests.fakes.client import connect
 from tests.fakes.files import write_secret
@@ -160,11 +161,14 @@ async def has_a_bad_token_endpoint(daemon: Exercised, authorization: FakeAuthori
 async def signed_in_anew(daemon: Exercised, authorization: FakeAuthorizationServer) -> None:
     """A new refresh token in its file ends every cool-off, and every refusal."""
     write_secret(daemon.directory / "refresh-token", authorization.login())
-    before, resumed = (daemon.log.count(f'"{event}"') for event in ("config.reloaded", "session.resumed"))
+    events = ("config.reloaded", "session.resumed", "refresh.issued")
+    before, resumed, issued = (daemon.log.count(f'"{event}"') for event in events)
     daemon.signal(signal.SIGHUP)
     assert (await daemon.logged("config.reloaded", before + 1))["new_refresh_token"]
     await daemon.logged("session.resumed", resumed + 1)
-    assert (await daemon.ask()).status == 200
+    async with asyncio.timeout(PATIENCE):
+        while (await daemon.ask()).status != 200 or daemon.log.count('"refresh.issued"') == issued:
+            pass  # Until it has taken the place of the session that there was.
 
 
 async def is_reloaded(daemon: Exercised) -> None:

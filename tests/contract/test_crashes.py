@@ -268,10 +268,10 @@ async def main():
     policy = RefreshPolicy(background=False, min_interval=0)
     session = Session("default", endpoint, FileStore(Path(sys.argv[2])), policy, configured=Secret(sys.argv[3]))
     await session.start()
-    await session.replace(session.generation)
+    await session.renew()
     print("ready", flush=True)
     while True:
-        await session.replace(session.generation)
+        await session.renew()
 try:
     asyncio.run(main())
 except ReauthError as error:

@@ -135,7 +135,7 @@ class TestDeeds:
 
 def test_what_a_store_lost_is_put_back_unless_something_else_is_to_be_there() -> None:
     assert holding().lost() == session(1)
-    assert holding(ENDED).lost() is None
+    assert holding(ENDED).lost() == ENDED
     assert holding(None).lost() is None
     found = holding()
     found.want(session(2))

@@ -52,7 +52,9 @@ async def test_a_stopped_holder_loses_the_lock_and_its_late_write_is_refused(tmp
         freeze(one)
         async with other.lock():
             with pytest.raises(StoreSuperseded, match="stopped for longer"):
-                await one.save(LATE)
+                await one.confirm()
+            with pytest.raises(StoreSuperseded, match="stopped for longer"):
+                await one.save(LATE, over=OLD.line)
             await other.save(NEW)
         with pytest.raises(StoreSuperseded, match="stopped for longer"):
             await one.save(LATE)

@@ -163,12 +163,14 @@ async def test_a_holder_that_was_stopped_cannot_overwrite_what_came_after_it(ser
             freeze(one)
             async with other.lock():
                 with pytest.raises(StoreSuperseded, match="another one went on"):
-                    await one.save(LATE)
+                    await one.confirm()
+                with pytest.raises(StoreSuperseded, match="another one went on"):
+                    await one.save(LATE, over=NEW.line)
                 await other.save(NEW)
                 with pytest.raises(StoreSuperseded):
-                    await one.save(LATE)
+                    await one.save(LATE, over=NEW.line)
             with pytest.raises(StoreSuperseded, match="another one went on"):
-                await one.save(LATE)
+                await one.save(LATE, over=NEW.line)
         assert await other.load() == NEW
 
 
