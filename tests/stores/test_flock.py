@@ -57,7 +57,7 @@ async def test_a_stopped_holder_loses_the_lock_and_its_late_write_is_refused(tmp
                 await one.save(LATE, over=OLD.line)
             await other.save(NEW)
         with pytest.raises(StoreSuperseded, match="stopped for longer"):
-            await one.save(LATE)
+            await one.save(LATE, over=NEW.line)
         with pytest.raises(StoreSuperseded), one.turn():
             pass
     assert await other.load() == NEW
