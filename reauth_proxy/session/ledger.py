@@ -253,9 +253,10 @@ class Ledger:
         if self._holding.wanted is not None:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_LAST_ATTEMPT):
-                    await self._save_at_last()
+                    await self._settle()
 
-    async def _save_at_last(self) -> None:
+    async def _settle(self) -> None:
+        """Save what is left to save; a deed needs no lock."""
         if self._holding.owes_a_deed:
             await self._save_wanted()
         else:
@@ -281,14 +282,10 @@ class Ledger:
         attempt = 0
         try:
             while self._holding.wanted is not None or "locked" in self._problems:
-                await self._nap(attempt)
-                attempt += 1
+                # Once the store is heard of again, what went wrong while it was away is no reason to wait.
+                attempt = 1 if await self._nap(attempt) else attempt + 1
                 try:
-                    if self._holding.owes_a_deed:
-                        await self._save_wanted()
-                        continue
-                    async with self.lock():
-                        await self._save_wanted()
+                    await self._settle()
                 except StoreError:
                     pass  # It has been complained about, or is busy.
                 except Exception as error:
@@ -306,15 +303,17 @@ class Ledger:
         elif self._holding.wanted is not None:
             await self._write(self._holding.wanted, "written", self._holding.seen)
 
-    async def _nap(self, attempt: int) -> None:
-        """Wait before the next attempt, shorter if the store may be back, but never not at all after a failure."""
+    async def _nap(self, attempt: int) -> bool:
+        """Wait before the next attempt; return whether :meth:`stir` ended that, never at once after a failure."""
         pause = backoff(attempt, self._random()) if attempt < 6 else LONGEST_PAUSE
         if attempt > 0:
             await asyncio.sleep(min(pause, _SHORTEST_PAUSE))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._urgent.wait()
+        stirred = self._urgent.is_set()
         self._urgent.clear()
+        return stirred
 
     async def _write(self, record: StoredSession, done: str, over: str | None) -> None:
         """Raises StoreError, whatever went wrong; it is in the log then, if it is the store's fault."""

@@ -4,8 +4,8 @@ The lock is a lease that is renewed while it is held; it passes on when its hold
 grant of it has a number, the fence, and a save is refused once a higher number has been granted: compare and set, in
 one script. Whoever saves or lets go says so on a channel, so that nobody has to ask again and again.
 
-While Redis is away nobody can know what the others do with the refresh token: nothing is refreshed, and what was
-refreshed just before is saved first when Redis is back.
+While Redis is away nobody can know what the others do with the refresh token: nothing is refreshed. What is done once
+it is back, and who goes first, :mod:`reauth_proxy.stores.redis_recovery` decides.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio.client import PubSub
@@ -24,8 +23,10 @@ from redis.exceptions import RedisError
 from reauth_proxy.errors import StoreAway, StoreBusy, StoreEnded, StoreError, StoreSuperseded
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.tokens import Secret, StoredSession
+from reauth_proxy.stores import redis_recovery as recovery
 from reauth_proxy.stores.codec import Codec
 from reauth_proxy.stores.redis_client import RedisTls, client, place, why
+from reauth_proxy.stores.redis_recovery import Ask, Event, HoldBack, Lease, Probe, Standing, TakeUp
 from reauth_proxy.stores.redis_scripts import ACQUIRE, RELEASE, RENEW, SAVE
 from reauth_proxy.stores.worker import TIMEOUT
 
@@ -37,22 +38,8 @@ LEASE: Final = 5.0
 _SILENCE: Final = 3.0
 #: Seconds between two attempts for a lock of which nobody says that it is free.
 _LONGEST_PAUSE: Final = 0.5
-#: Parts of the lease: how often it is renewed, and how soon again if that failed.
-_RENEW: Final = 0.2
-_RENEW_AGAIN: Final = 0.05
-#: Once Redis is back, holders of a lease that it forgot and those who have something to save come first: others ask for
-#: the lock so much later. A part of the lease too, and longer than between two renewals.
-_PRECEDENCE: Final = 0.3
 #: Pauses between attempts to listen again grow up to this many seconds.
 _LONGEST_RETRY: Final = 1.0
-
-
-@dataclass(slots=True)
-class _Lease:
-    """A grant of the lock: who, and its number."""
-
-    holder: str
-    fence: int
 
 
 class RedisStore:
@@ -91,16 +78,12 @@ class RedisStore:
         self._timeout = timeout
         self._redis = client(url, tls, timeout)
         self._place = place(self._redis)
-        #: The grant of the lock that is in use, and the one before it once it is not.
-        self._held: _Lease | None = None
-        self._last: _Lease | None = None
+        #: The grant of the lock that is in use.
+        self._held: Lease | None = None
+        #: How this process stands with Redis.
+        self._standing = Standing()
         #: Set when the channel says something; those who wait for the lock listen.
         self._said = asyncio.Event()
-        #: When Redis was last found away, in loop time, and whether a save is owed since.
-        self._away_at: float | None = None
-        self._owes = False
-        #: The highest fence that this process has been granted.
-        self._granted = 0
         #: Strong references.
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -136,14 +119,20 @@ class RedisStore:
         holds another line than `over`.
         """
         # A deed belongs to no refresh, and so to no lock.
-        held = (None if over is None else self._held) or _Lease("", 0)
-        arguments = (self._codec.encode(session), held.holder, held.fence, self._channel, session.line, over or "")
+        deed = over is None
+        held = (None if deed else self._held) or Lease("", 0)
+        follows = (session.line, int(deed), over or "")
+        arguments = (self._codec.encode(session), held.holder, held.fence, self._channel, *follows)
+        # A mark that cannot be saved is no loss: the refresh that it announces is not made then.
+        matters = session.used_at is None
         try:
             saved = await self._run(SAVE, (self._session, self._lock), *arguments)
         except StoreAway:
-            self._owes = session.used_at is None or self._owes
+            if matters:
+                self._note(Event.OWED)
             raise
-        self._owes = self._owes and session.used_at is not None
+        if matters:
+            self._note(Event.SETTLED)
         if saved < 0:
             raise StoreEnded(f"{self._place}: somebody signed in or out meanwhile")
         if not saved:
@@ -161,45 +150,59 @@ class RedisStore:
 
     async def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever somebody saved, and when the channel can be heard again after it could not."""
-        pause = 0.1
+        pause, again = 0.1, False
         while True:
             listener = self._redis.pubsub()
+            listened = False
             try:
-                await listener.subscribe(self._channel)
+                async with asyncio.timeout(self._timeout):
+                    await listener.subscribe(self._channel)
                 async with contextlib.aclosing(self._listen(listener)) as heard:
                     async for news in heard:
-                        pause = 0.1
+                        if again and not listened:
+                            self._note(Event.FAILED)  # Nobody knows how often, since it was heard last.
+                        pause, listened = 0.1, True
+                        self._note(Event.ANSWERED)
                         self._said.set()
                         self._said = asyncio.Event()
                         if news:
                             yield
             except (RedisError, OSError, TimeoutError):
-                self._note_away()
+                # Where nobody may listen, or nothing is ever heard, that is no outage: commands tell.
+                if listened:
+                    self._note(Event.FAILED)
             finally:
-                with contextlib.suppress(RedisError, OSError):
-                    await listener.aclose()  # type: ignore[no-untyped-call]
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    async with asyncio.timeout(self._timeout):
+                        await listener.aclose()  # type: ignore[no-untyped-call]
+            again = True
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_RETRY)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, within the time that one command may take."""
         if self._releases:
-            await asyncio.wait(self._releases, timeout=self._timeout)
+            await asyncio.wait(self._releases, timeout=self._timeout / 2)
+            await end(self._releases)
         with contextlib.suppress(RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout / 2):
                 await self._redis.aclose()
 
     async def _listen(self, listener: PubSub) -> AsyncGenerator[bool, None]:
         """Yield True where there may be news, False where the lock may be free."""
+        silence = min(_SILENCE, self._timeout)
         asked = False
         while True:
-            message = await listener.get_message(timeout=min(_SILENCE, self._timeout))
+            # A connection that broke is made anew in here, before that is told.
+            async with asyncio.timeout(silence + self._timeout):
+                message = await listener.get_message(timeout=silence)
             if message is None and asked:
                 raise TimeoutError
             asked = message is None
             if message is None:
                 # Silence: is anybody there? What was said on a connection that died is lost.
-                await listener.ping()
+                async with asyncio.timeout(self._timeout):
+                    await listener.ping()
             elif message["type"] == "subscribe":
                 yield True
             elif message["type"] == "message":
@@ -207,79 +210,107 @@ class RedisStore:
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        lease = await self._acquire()
-        self._held = self._last = lease
+        lease = self._held = await self._acquire()
         renewing = asyncio.create_task(self._renew(lease), name=f"lease of {self._session}")
+        left = Event.BROKEN_OFF
         try:
             yield
+            left = Event.LEFT
         finally:
             self._held = None
-            releasing = self._let_go(lease.holder)
+            self._note(left)
+            releasing = self._let_go(lease.holder) if recovery.lets_go(self._standing) else None
             await end([renewing])
-            await asyncio.wait([releasing])
+            if releasing is not None:
+                await asyncio.wait([releasing])
 
-    async def _acquire(self) -> _Lease:
+    async def _acquire(self) -> Lease:
         holder = secrets.token_hex(16)
+        held_back, refused = 0.0, False
         try:
-            if self._owes and self._last is not None and await self._renewed(self._last):
-                return self._last
-            await self._give_precedence()
             async with asyncio.timeout(self._lock_timeout):
                 while True:
-                    said = self._said
-                    names = (self._session, self._lock)
-                    fence, left = await self._run(ACQUIRE, names, holder, int(self._lease * 1000))
-                    if fence > self._granted:
-                        self._granted = fence
-                        return _Lease(holder, fence)
-                    if fence:
-                        # Redis went back to an older state while nobody looked; a lease may be among what it forgot.
-                        await self._let_go(holder)
-                        self._granted = 0
-                        self._note_away()
-                        await self._give_precedence()
-                        continue
-                    pause = min(max(left / 1000, 0.01), _LONGEST_PAUSE)
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(pause):
-                            await said.wait()
+                    step = recovery.next_step(
+                        self._standing, self._now(), self._lease, held_back=held_back, refused=refused
+                    )
+                    match step:
+                        case Probe():
+                            await self._probe()
+                        case HoldBack(seconds):
+                            held_back += seconds
+                            await asyncio.sleep(seconds)
+                            await self._probe()
+                        case TakeUp(lease):
+                            if await self._renewed(lease):
+                                return self._granted(lease)
+                            refused = True
+                        case Ask(enough):
+                            if enough:
+                                self._note(Event.HELD_BACK)
+                            fence = await self._ask(holder)
+                            if fence and self._trusts(fence, held_back):
+                                return self._granted(Lease(holder, fence))
+                            if fence:
+                                self._standing = self._standing.distrusted(fence, self._now())
+                                refused = False
+                                await self._let_go(holder, useless=fence)
+                                holder = secrets.token_hex(16)
         except TimeoutError:
+            self._let_go(holder)  # The grant may be on its way.
             raise StoreBusy(
                 f"{self._place}: another process has held the lock {self._lock} for {self._lock_timeout:g} s; "
                 "end it, or give each instance a key of its own"
             ) from None
         except BaseException:
-            self._let_go(holder)  # The grant may be on its way.
+            self._let_go(holder)
             raise
 
-    async def _give_precedence(self) -> None:
-        """Just after Redis was away, let those go first who were cut off with a token that only they have."""
-        if self._away_at is not None and not self._owes:
-            await self._do(cast(Awaitable[Any], self._redis.ping()))
-            await asyncio.sleep(self._lease * _PRECEDENCE)
-        self._away_at = None
+    def _granted(self, lease: Lease) -> Lease:
+        self._standing = self._standing.granted(lease, self._now())
+        return lease
 
-    async def _renew(self, lease: _Lease) -> None:
+    def _trusts(self, fence: int, held_back: float) -> bool:
+        return recovery.trusted(self._standing, fence, self._now(), self._lease, held_back=held_back)
+
+    async def _probe(self) -> None:
+        await self._do(cast(Awaitable[Any], self._redis.ping()))
+
+    async def _ask(self, holder: str) -> int:
+        """Ask for the lock once; return the fence. 0: it is held, and some time has passed, or somebody has let go."""
+        said = self._said
+        times = int(self._lease * 1000), int(self._lease * recovery.PRECEDENCE * 1000)
+        fence, left = await self._run(ACQUIRE, (self._session, self._lock), holder, *times)
+        if not fence:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(max(left / 1000, 0.01), _LONGEST_PAUSE)):
+                    await said.wait()
+        return int(fence)
+
+    async def _renew(self, lease: Lease) -> None:
         """Keep the lease alive. One that is lost is not worth telling: a save that matters will be refused."""
-        part = _RENEW
+        part = recovery.RENEW
         while True:
             await asyncio.sleep(self._lease * part)
             try:
                 await self._renewed(lease)
-                part = _RENEW
+                part = recovery.RENEW
             except StoreError:
-                part = _RENEW_AGAIN
+                part = recovery.RENEW_AGAIN
 
-    async def _renewed(self, lease: _Lease) -> bool:
+    async def _renewed(self, lease: Lease) -> bool:
         names = (self._session, self._lock)
         return bool(await self._run(RENEW, names, lease.holder, int(self._lease * 1000), lease.fence))
 
-    def _let_go(self, holder: str) -> asyncio.Task[None]:
-        """Release the lock, whoever is cancelled meanwhile; a lease that cannot be released ends by itself."""
+    def _let_go(self, holder: str, *, useless: int = 0) -> asyncio.Task[None]:
+        """Release the lock, whoever is cancelled meanwhile; a lease that cannot be released ends by itself.
+
+        Args:
+            useless: the number of a grant that was not used.
+        """
 
         async def release() -> None:
             with contextlib.suppress(StoreError):
-                await self._run(RELEASE, (self._lock,), holder, self._channel)
+                await self._run(RELEASE, (self._session, self._lock), holder, self._channel, useless)
 
         task = asyncio.create_task(release(), name=f"release of {self._lock}")
         self._releases.add(task)
@@ -290,12 +321,20 @@ class RedisStore:
         return await self._do(self._redis.eval(script, len(names), *names, *arguments))
 
     async def _do(self, command: Awaitable[T]) -> T:
+        began = self._now()
         try:
             async with asyncio.timeout(self._timeout):
-                return await command
+                answer = await command
         except (RedisError, OSError, TimeoutError) as error:
-            self._note_away()
+            self._note(Event.FAILED)
             raise StoreAway(f"{self._place}: {why(error)}") from None
+        if recovery.slow(self._now() - began, self._lease):
+            self._note(Event.FAILED)
+        self._note(Event.ANSWERED)
+        return answer
 
-    def _note_away(self) -> None:
-        self._away_at = asyncio.get_running_loop().time()
+    def _note(self, event: Event) -> None:
+        self._standing = self._standing.after(event, self._now())
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -19,6 +19,7 @@ from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.codec import Codec
 from reauth_proxy.stores.redis import RedisStore
 from reauth_proxy.stores.redis_client import RedisTls
+from tests.fakes.arrivals import PATIENCE
 from tests.fakes.certificates import Authority
 from tests.fakes.redis import RedisServer, redis_server
 
@@ -158,7 +159,7 @@ async def test_a_lease_is_renewed_while_the_token_endpoint_is_slow(server: Redis
 
 
 async def test_a_holder_that_was_stopped_cannot_overwrite_what_came_after_it(server: RedisServer) -> None:
-    async with a_store(server, lease=SHORT) as one, a_store(server) as other:
+    async with a_store(server, lease=SHORT) as one, a_store(server, lease=SHORT) as other:
         async with one.lock():
             freeze(one)
             async with other.lock():
@@ -184,7 +185,7 @@ async def test_a_late_holder_that_nobody_has_followed_saves_all_the_same(server:
 
 
 async def test_a_lease_that_ran_out_does_not_release_the_lock_of_the_next(server: RedisServer) -> None:
-    async with a_store(server, lease=SHORT) as one, a_store(server) as other:
+    async with a_store(server, lease=SHORT) as one, a_store(server, lease=2.0) as other:
         async with one.lock():
             freeze(one)
             entering = other.lock()
@@ -229,6 +230,45 @@ async def test_a_redis_that_hangs_counts_as_away(server: RedisServer) -> None:
             await store.load()
         server.go_on()
         assert await store.load() is None
+
+
+async def test_nobody_waits_for_a_redis_that_hangs_longer_than_one_command_may_take(server: RedisServer) -> None:
+    loop = asyncio.get_running_loop()
+    async with a_store(server, timeout=0.4) as store:
+        changes = store.changes()
+        await anext(changes)
+        async with store.lock():
+            server.pause()
+            heard = asyncio.ensure_future(anext(changes))
+            left = loop.time()
+        assert loop.time() - left < 1.0, "it is released in vain"
+        for _ in range(3):  # It listens, asks whether anybody is there, and connects in vain.
+            await asyncio.sleep(0.5)
+            assert not heard.done()
+        ended = loop.time()
+        await end([heard])
+        await changes.aclose()
+        assert loop.time() - ended < 1.0
+        ended = loop.time()
+        await store.close()
+        assert loop.time() - ended < 1.0
+        server.go_on()
+
+
+async def test_whoever_follows_hears_again_of_a_redis_that_hung(server: RedisServer) -> None:
+    async with a_store(server, timeout=0.2) as one, a_store(server) as other:
+        changes = one.changes()
+        await anext(changes)
+        heard = asyncio.ensure_future(anext(changes))
+        server.pause()
+        await asyncio.sleep(1.0)
+        server.go_on()
+        async with asyncio.timeout(PATIENCE):
+            await heard  # There may have been news.
+            heard = asyncio.ensure_future(anext(changes))
+            await other.save(NEW)
+            await heard
+        await changes.aclose()
 
 
 async def test_a_restart_that_forgot_the_lease_does_not_take_it_from_its_holder(server: RedisServer) -> None:
