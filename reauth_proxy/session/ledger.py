@@ -14,15 +14,12 @@ from reauth_proxy.errors import StoreAway, StoreBusy, StoreCorrupt, StoreEnded, 
 from reauth_proxy.session.calls import where
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.holding import Holding, Reading
+from reauth_proxy.session.pauses import Pauses
 from reauth_proxy.session.protocols import Store
-from reauth_proxy.session.schedule import backoff
 from reauth_proxy.session.tokens import Instant, Secret, StoredSession
 
 _log = structlog.get_logger()
 
-#: Pauses between saves that fail grow up to this many seconds.
-LONGEST_PAUSE: Final = 30.0
-_SHORTEST_PAUSE: Final = 0.5
 #: How often the store is read at most, to read once what it holds.
 _READINGS: Final = 10
 #: Seconds that the last attempt may take when the program ends.
@@ -39,7 +36,7 @@ class Ledger:
     def __init__(self, name: str, store: Store, random: Callable[[], float], has_news: Callable[[], None]) -> None:
         self._name = name
         self._store = store
-        self._random = random
+        self._pauses = Pauses(random)
         self._has_news = has_news
         self._lock = asyncio.Lock()
         self._holding = Holding()
@@ -51,7 +48,6 @@ class Ledger:
         #: Strong references: what was begun is saved, whoever is cancelled meanwhile.
         self._deeds: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._urgent = asyncio.Event()
         #: What went wrong last, by what was to be done, until it works.
         self._problems: dict[str, str] = {}
 
@@ -126,7 +122,7 @@ class Ledger:
         self._recovered("read")
         if stored is None:
             self._holding.seen = ""
-            self._restore()
+            await self._put_back()
             return None
         self._note_mark(stored)
         reading = self._holding.read(stored, ours_is_dead=ours_is_dead)
@@ -238,7 +234,7 @@ class Ledger:
     def stir(self) -> None:
         """Have the background task try again at once: the store may be back."""
         if self._holding.wanted is not None or self._problems:
-            self._urgent.set()
+            self._pauses.end()
 
     async def close(self) -> None:
         """End the background task, after one last attempt at what it had left to do."""
@@ -263,8 +259,18 @@ class Ledger:
             async with self.lock():
                 await self._save_wanted()
 
+    async def _put_back(self) -> None:
+        """Put at once into a store that holds nothing what it has lost: whoever starts just now may have less."""
+        if (lost := self._holding.lost()) is not None:
+            try:
+                await self._write(lost, "written", "")
+            except StoreEnded:
+                pass  # Somebody else came first; that is news, with the next reading.
+            except StoreError:
+                self.keep(lost)
+
     def _restore(self) -> None:
-        """Put back what the store has lost."""
+        """Put back, with the lock held, what the store has lost."""
         if (lost := self._holding.lost()) is not None:
             self.keep(lost)
 
@@ -283,7 +289,7 @@ class Ledger:
         try:
             while self._holding.wanted is not None or "locked" in self._problems:
                 # Once the store is heard of again, what went wrong while it was away is no reason to wait.
-                attempt = 1 if await self._nap(attempt) else attempt + 1
+                attempt = 1 if await self._pauses.before(attempt) else attempt + 1
                 try:
                     await self._settle()
                 except StoreError:
@@ -302,18 +308,6 @@ class Ledger:
             self._has_news()
         elif self._holding.wanted is not None:
             await self._write(self._holding.wanted, "written", self._holding.seen)
-
-    async def _nap(self, attempt: int) -> bool:
-        """Wait before the next attempt; return whether :meth:`stir` ended that, never at once after a failure."""
-        pause = backoff(attempt, self._random()) if attempt < 6 else LONGEST_PAUSE
-        if attempt > 0:
-            await asyncio.sleep(min(pause, _SHORTEST_PAUSE))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._urgent.wait()
-        stirred = self._urgent.is_set()
-        self._urgent.clear()
-        return stirred
 
     async def _write(self, record: StoredSession, done: str, over: str | None) -> None:
         """Raises StoreError, whatever went wrong; it is in the log then, if it is the store's fault."""

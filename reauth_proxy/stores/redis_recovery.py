@@ -155,8 +155,8 @@ class Standing:
         return replace(self.after(Event.GRANTED, now), highest=lease.fence, last=lease)
 
     def distrusted(self, fence: int, now: float) -> Standing:
-        """Return what it is once a grant of this number was not to be trusted."""
-        return replace(self.after(Event.DISTRUSTED, now), highest=fence)
+        """Return what it is once a grant of this number was not to be trusted, and is given back."""
+        return replace(self.after(Event.DISTRUSTED, now), highest=fence - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +221,11 @@ def trusted(standing: Standing, fence: int, now: float, lease: float, *, held_ba
     """Tell whether a grant of this number is to be trusted.
 
     One that is no higher than one before shows that Redis went back to older data while nobody looked, and may have
-    forgotten a lease. One that was asked for before Redis failed, or hung, may have come before those who go first.
+    forgotten a lease. One that was asked for before Redis failed, or hung, may have come before those who go first. The
+    first number of all, for somebody who has just started, may be that of a Redis that forgot a moment ago: those who
+    know the session put it back first.
     """
-    if fence <= standing.highest:
+    if fence <= standing.highest or (fence == 1 and standing.last is None and not held_back):
         return False
     left = yields_for(standing, now, lease)
     return _enough(held_back, lease) or (left is not None and left <= 0)

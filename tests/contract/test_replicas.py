@@ -377,6 +377,25 @@ async def test_a_redis_that_forgot_everything_is_given_the_session_again(
     assert authorization.count == 1
 
 
+async def test_a_replica_that_starts_when_redis_has_just_forgotten_everything_uses_no_old_token(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, in_redis: Shared, tmp_path: Path
+) -> None:
+    redis = in_redis.redis
+    assert redis is not None
+    async with replicas(2, tmp_path, authorization, upstream, in_redis) as (living, newcomer):
+        authorization.revoke_access()
+        assert (await fetch(living.url)).status == 200
+        await newcomer.kill()
+        await redis.end()
+        redis.forget()
+        await redis.start()
+        await newcomer.start()
+        answers = await burst([living, newcomer], 3)
+    assert {answer.status for answer in answers} == {200}
+    assert authorization.reuses == 0
+    assert authorization.count == 2
+
+
 async def test_without_redis_it_does_not_start_and_says_why(
     authorization: FakeAuthorizationServer, upstream: FakeUpstream, tmp_path: Path
 ) -> None:

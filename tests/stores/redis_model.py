@@ -229,6 +229,11 @@ class Server:
         self.keys, self.up = held.copy(), True
         self.since = self.now
 
+    def take_over(self, held: Keys) -> None:
+        """Hold this from now on, and nobody sees that."""
+        self.outages.append(self.now)
+        self.start(held, forgot=True)
+
     def hang(self) -> None:
         if self.up and not self.hangs:
             self.hangs, self.hung_at = True, self.now

@@ -298,6 +298,14 @@ class World(RuleBasedStateMachine):
         self.began()
         self.run()
 
+    @rule(back=st.sampled_from(["an older state", "nothing"]), data=st.data())
+    def another_server_takes_over_and_no_connection_breaks(self, back: str, data: st.DataObject) -> None:
+        if self.server.up and not self.server.hangs:
+            held = Keys() if back == "nothing" else data.draw(st.sampled_from(self.snapshots))
+            self.server.take_over(replace(held.copy(), lock=None))
+            self.began()
+            self.run()
+
     @rule()
     def redis_keeps_a_copy(self) -> None:
         self.snapshots.append(self.server.keys.copy())

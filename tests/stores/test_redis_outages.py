@@ -33,6 +33,7 @@ class Stage:
         assert isinstance(loop, VirtualLoop)
         self.loop = loop
         self.server = Server(loop, lambda: None)
+        self.server.keys = Keys({"fence": "5"})  # It is in use.
         self.had: list[tuple[str, float]] = []
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.began = loop.now
@@ -254,8 +255,15 @@ async def test_a_holder_whom_others_have_followed_does_not_get_the_lock_back() -
 async def test_of_two_with_one_number_the_one_whom_redis_knows_may_save() -> None:
     async with a_stage() as stage:
         one, other = stage.store(1, listens=False), stage.store(2, listens=False)
+        await stage.enter(other, "other")
+        stage.server.cut.add(2)
+        with pytest.raises(StoreAway):
+            await other.load()
+        stage.server.cut.clear()
+        await other.load()
+        await asyncio.sleep(PRECEDENCE)
         async with one.lock():
-            stage.server.keys = Keys()
+            stage.server.keys = Keys({"fence": "6"})
             async with other.lock():
                 with pytest.raises(StoreSuperseded):
                     await one.save(NEW, over=OLD.line)
@@ -297,6 +305,33 @@ async def test_a_grant_with_a_lower_number_than_one_before_is_let_go_of_for_a_ho
             assert stage.names == ["one", "other"]
         await entering
         assert stage.names == ["one", "other", "other"]
+
+
+@virtual
+async def test_a_redis_that_forgot_its_numbers_and_nobody_saw_it_grants_the_lock_to_everybody_again() -> None:
+    async with a_stage() as stage:
+        one, other = stage.store(1, listens=False), stage.store(2, listens=False)
+        for _ in range(3):
+            await stage.enter(one, "one")
+            await stage.enter(other, "other")
+        stage.server.keys = Keys()  # Another server took over, and no connection broke.
+        began = stage.now
+        await stage.enter(other, "other")
+        await stage.enter(one, "one")
+        assert stage.names[-2:] == ["other", "one"]
+        assert stage.now - began <= 2 * PRECEDENCE + 0.1
+
+
+@virtual
+async def test_whoever_has_just_started_lets_others_put_back_what_an_empty_redis_may_have_forgotten() -> None:
+    async with a_stage() as stage:
+        stage.server.keys = Keys()
+        newcomer = stage.store(1)
+        await turns()
+        await stage.enter(newcomer, "newcomer")
+        assert stage.had == [("newcomer", PRECEDENCE)]
+        await stage.enter(newcomer, "newcomer")
+        assert stage.now == PRECEDENCE, "once"
 
 
 @virtual

@@ -116,7 +116,15 @@ def test_a_grant_is_trusted_that_has_a_higher_number_than_the_last() -> None:
     assert [trusted(standing, fence, 101.0, LEASE) for fence in (1, 7, 8)] == [False, False, True]
     doubtful = standing.distrusted(3, 101.0)
     assert doubtful.state is State.YIELDING
-    assert [trusted(doubtful, fence, 103.0, LEASE) for fence in (3, 4)] == [False, True]
+    assert [trusted(doubtful, fence, 103.0, LEASE) for fence in (2, 3)] == [False, True], "it gave 3 back"
+
+
+def test_the_first_number_of_all_is_trusted_once_those_who_know_the_session_could_put_it_back() -> None:
+    assert not trusted(Standing(), 1, 100.0, LEASE)
+    assert trusted(Standing(), 2, 100.0, LEASE)
+    assert trusted(Standing().distrusted(1, 100.0), 1, 102.0, LEASE, held_back=1.5)
+    known = after(Event.FAILED, Event.ANSWERED, began=Standing().granted(OURS, 90.0))
+    assert trusted(known, 1, 110.0, LEASE), "it has held the session before"
 
 
 def test_after_an_outage_redis_may_count_anew() -> None:
@@ -169,6 +177,6 @@ def test_nobody_who_may_not_trust_a_grant_asks_for_one(
     standing = replace(Standing(state), back_at=back_at, last=last)
     step = next_step(standing, now, LEASE, held_back=held_back, refused=refused)
     if isinstance(step, Ask):
-        assert trusted(standing, 1, now, LEASE, held_back=held_back)
+        assert trusted(standing, 2, now, LEASE, held_back=held_back)
     if isinstance(step, HoldBack):
         assert 0 < step.seconds <= LOOK * LEASE
