@@ -295,11 +295,15 @@ class Book(Known):
         return None if self.revive() or out else SignedOut("refresh_denied")
 
     def _adopt_a_denial(self, news: StoredSession) -> SignedOut | None:
-        if self.refresh_token is None or not self.lineage.same_denial(news, self.refresh_token):
+        refused = self.refresh_token
+        if refused is not None and news.refused is not None and refused.fingerprint() in news.spent:
+            refused = self.refresh_token = news.refused  # It came after ours, which was used up for it.
+        elif refused is None or not self.lineage.same_denial(news, refused):
             self.lineage.heed(news)
             return None
-        refused = self.refresh_token
         self.lineage.learn(news)
+        if not self.lineage.refused(refused):
+            return None  # But by another configuration.
         self.deny(refused)
         return SignedOut("refresh_denied")
 

@@ -1,0 +1,274 @@
+"""Two daemons with one store: what belongs to one life never serves another, and no life is lost for the other's sake.
+
+Each sequence is the shortest of those that :mod:`tests.session.test_two_daemons` found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from reauth_proxy.session.tokens import Secret
+from tests.session.twins.daemons import Commands, Daemon
+from tests.session.twins.families import Family
+from tests.session.twins.pair import Pair
+
+TYPO = Secret("CANARY-typo")
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Pair]]:
+    pairs: list[Pair] = []
+
+    def made(configured: bool = True, **settings: float) -> Pair:
+        pair = Pair(**settings)  # type: ignore[arg-type]
+        pairs.append(pair)
+        pair.start(pair.server.sign_in("ann").current if configured else None)
+        return pair
+
+    yield made
+    for pair in pairs:
+        assert pair.server.faults == []
+        pair.end()
+
+
+def in_use(pair: Pair) -> Family:
+    """A request comes at each, so that both have an access token; return the family."""
+    for daemon in pair.daemons:
+        assert asked(pair, daemon) == "accepted"
+    family = pair.stored
+    assert family is not None
+    return family
+
+
+def asked(pair: Pair, daemon: Daemon) -> str:
+    """Return what becomes of a request within a minute."""
+    task = daemon.request()
+    pair.world.pass_time(60)
+    return task.result()
+
+
+def answer(pair: Pair) -> None:
+    """The token endpoint answers whoever waits for it."""
+    for call in list(pair.server.calls):
+        pair.server.answer(call)
+    pair.world.settle()
+
+
+class TestTrials:
+    def test_who_waits_for_a_token_gets_none_of_the_life_that_a_trial_begins(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        pair.server.pace = "calls wait"
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        request = pair.a.request()
+        pair.world.settle()
+        answer(pair)
+        assert request.result() == "signed_out"
+        assert pair.a.family is pair.b.family is bob
+
+    def test_what_is_tried_begins_no_life_once_the_configuration_was_put_back(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        ann = in_use(pair)
+        configured = pair.a.configured
+        pair.world.pass_time(100)
+        pair.server.pace = "calls wait"
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        request = pair.a.request()
+        pair.world.settle()
+        pair.a.configure(configured)
+        answer(pair)
+        answer(pair)
+        assert request.result() == "accepted"
+        assert pair.a.family is pair.b.family is ann
+
+    def test_a_refusal_does_not_take_away_what_is_to_be_tried_next(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        pair.server.pace = "calls wait"
+        pair.a.configure(TYPO)
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        answer(pair)
+        answer(pair)
+        assert pair.a.family is pair.b.family is bob
+
+    def test_what_was_issued_for_a_trial_counts_though_the_lock_was_lost(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        pair.server.pace = "answers wait"
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        assert pair.a.process is not None
+        pair.a.process.freeze()
+        pair.server.pace = "at once"
+        pair.world.pass_time(100)
+        assert asked(pair, pair.b) == "accepted"
+        pair.a.process.thaw()
+        answer(pair)
+        pair.world.pass_time(1)
+        assert pair.a.family is pair.b.family is bob
+        assert asked(pair, pair.a) == "accepted"
+        assert pair.server.repeated == 0
+
+
+class TestDenials:
+    def test_a_denial_by_a_configuration_that_is_no_more_ends_nothing(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        ann = in_use(pair)
+        pair.world.pass_time(100)
+        pair.a.adjust(right=False)
+        pair.server.pace = "calls wait"
+        request = pair.a.request()
+        pair.world.settle()
+        pair.a.adjust(right=True)
+        pair.server.pace = "at once"
+        answer(pair)
+        assert request.result() == "accepted"
+        assert pair.a.family is pair.b.family is pair.stored is ann
+
+    def test_a_denial_that_a_sign_in_overtakes_is_no_error(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        ann = in_use(pair)
+        pair.server.revoke_family(ann)
+        pair.world.pass_time(100)
+        pair.server.pace = "calls wait"
+        request = pair.a.request()
+        pair.world.settle()
+        assert pair.a.access is not None
+        pair.a.access.slow = "before"
+        answer(pair)
+        pair.a.access.go_on()  # it has read the store once more, and saves the denial next
+        pair.world.settle()
+        assert request.result() == "refresh_denied"
+        bob = pair.server.sign_in("bob")
+        with structlog.testing.capture_logs() as logs:
+            login(pair, bob)
+            pair.a.access.slow = ""
+            pair.a.access.go_on(9)
+            pair.world.pass_time(1)
+        assert [line for line in logs if line["event"] == "refresh.failed"] == []
+        assert pair.a.family is pair.b.family is bob
+
+    def test_what_was_refused_here_is_not_taken_from_the_store_again(self, make: Callable[..., Pair]) -> None:
+        pair = make(configured=False)
+        pair.a.adjust(right=False)
+        ann = pair.server.sign_in("ann")
+        pair.b.sign_in(ann.current, None)
+        assert asked(pair, pair.a) == "refresh_denied"
+        for _ in range(3):
+            assert asked(pair, pair.a) == "refresh_denied"
+        assert pair.server.presented == 1
+        assert pair.b.family is ann
+        assert asked(pair, pair.b) == "accepted"
+        assert pair.a.family is ann
+
+    def test_a_typo_that_was_refused_stays_refused_after_a_sign_in_elsewhere(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        configured = pair.a.configured
+        pair.a.configure(TYPO)
+        pair.a.configure(configured)
+        presented = pair.server.presented
+        pair.b.sign_in(pair.server.sign_in("bob").current, None)
+        pair.a.configure(TYPO)
+        assert pair.server.presented == presented
+
+    def test_a_sign_out_elsewhere_is_not_undone_by_another_configuration(self, make: Callable[..., Pair]) -> None:
+        pair = make(configured=False)
+        pair.a.adjust(right=False)
+        pair.a.sign_in(pair.server.sign_in("ann").current, None)
+        assert asked(pair, pair.a) == "refresh_denied"
+        pair.b.sign_out()
+        pair.a.adjust(right=True)
+        pair.world.pass_time(60)
+        assert pair.a.out
+        assert pair.stored is None
+
+    def test_who_was_stopped_goes_on_with_the_newest_token_that_another_configuration_refused(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make()
+        ann = in_use(pair)
+        assert pair.a.process is not None
+        pair.a.process.freeze()
+        pair.world.pass_time(100)
+        assert asked(pair, pair.b) == "accepted"
+        pair.b.adjust(right=False)
+        pair.world.pass_time(100)
+        assert asked(pair, pair.b) == "refresh_denied"
+        pair.a.process.thaw()
+        pair.world.pass_time(1)
+        assert asked(pair, pair.a) == "accepted"
+        assert pair.a.family is pair.stored is ann
+        assert pair.server.repeated == 0
+
+    @pytest.mark.parametrize("lives", [True, False])
+    def test_a_sign_in_is_not_undone_where_its_denial_is_heard_of_first(
+        self, make: Callable[..., Pair], lives: bool
+    ) -> None:
+        pair = make()
+        in_use(pair)
+        bob = pair.server.sign_in("bob")
+        assert pair.b.process is not None
+        pair.b.process.freeze()
+        pair.a.adjust(right=not lives)
+        if not lives:
+            pair.server.revoke_family(bob)
+        login(pair, bob)
+        assert asked(pair, pair.a) == "refresh_denied"
+        pair.b.process.thaw()
+        pair.world.pass_time(1)
+        assert asked(pair, pair.b) == ("accepted" if lives else "refresh_denied")
+        assert pair.b.family is (bob if lives else None)
+
+
+class TestRevocation:
+    def test_a_sign_out_elsewhere_has_both_revoked_what_is_in_force_and_what_a_trial_brings(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make()
+        ann = in_use(pair)
+        pair.world.pass_time(100)
+        pair.server.pace = "calls wait"
+        bob = pair.server.sign_in("bob")
+        pair.a.request()
+        pair.world.settle()
+        pair.b.request()  # waits for the store's lock, and so does not hear of newer tokens
+        pair.world.settle()
+        pair.a.configure(bob.current)
+        answer(pair)
+        assert [call.used for call in pair.server.calls] == [bob.current]
+        pair.b.sign_out()
+        answer(pair)
+        assert (ann.alive, bob.alive) == (False, False)
+
+    def test_what_comes_after_a_sign_out_is_revoked_though_somebody_else_has_signed_in(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make()
+        ann = in_use(pair)
+        pair.world.pass_time(100)
+        pair.server.pace = "answers wait"
+        pair.a.request()
+        pair.world.settle()
+        pair.a.sign_out()
+        bob = pair.server.sign_in("bob")
+        pair.a.sign_in(bob.current, None)
+        pair.server.pace = "at once"
+        answer(pair)
+        pair.world.pass_time(1)
+        assert not ann.alive
+        assert bob.alive
+        assert pair.a.family is bob
+
+
+def login(pair: Pair, family: Family) -> None:
+    """``reauth-proxy login``."""
+    commands = Commands(pair.world, pair.server, pair.store)
+    assert commands.login(pair.a.configured, family.current, None)
+    pair.world.settle()
+    commands.end()
