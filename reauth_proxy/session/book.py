@@ -163,8 +163,8 @@ class Book(Known):
             self.candidate = None
 
     def withdraw(self, used: Secret) -> None:
-        """Tokens were issued for a refresh token that is configured no more: the session goes on without them."""
-        self.lineage.configure(used)
+        """Tokens were issued for a refresh token that nobody wants any more: the session goes on without them."""
+        self.lineage.use_up(used)
 
     def keep(self) -> None:
         """The refresh that tried a token is over; the session goes on."""
@@ -173,7 +173,7 @@ class Book(Known):
 
     def deny(self, refresh_token: Secret) -> None:
         """The token endpoint refused the refresh token in force. One that was to be tried takes its place."""
-        candidate = self.candidate
+        candidate = self.candidate if self.has_trial else None
         self.state = advance(self.state, Event.DENIED)
         self.lineage.refuse(refresh_token, self.lineage.endpoint)
         self._end("refresh_denied")

@@ -127,9 +127,11 @@ class Following:
         """While a refresh runs, which reads the store itself: see only whether somebody signed in or out."""
         with contextlib.suppress(StoreError):
             deed = await self._ledger.deed()
-            if deed is not None and self._refresh() is not None:
-                self._supersede(deed.refresh_token is None)
-                self._adopt(deed)
+            if deed is None or self._refresh() is None or deed.line == record(self._book).line:
+                return
+            self._supersede(deed.refresh_token is None)
+            self._book.keep()
+            self._adopt(deed)
 
     async def _look(self) -> None:
         with contextlib.suppress(StoreError):

@@ -15,7 +15,7 @@ class Reading(Enum):
     NOTHING_NEW = "nothing new"
     #: Somebody else put it there, and after what is known here.
     NEWS = "news"
-    #: It has a refresh token again that this life has used up.
+    #: It has a refresh token again that this life has used up, or an earlier life.
     WENT_BACK = "went back"
 
 
@@ -94,6 +94,8 @@ class Holding:
             self.saved(stored)  # A save that took too long for anybody to wait for it.
         if stored == self.known:
             return Reading.NOTHING_NEW
+        if self.known is not None and wanted is None and _is_of_an_earlier_life(stored, self.known):
+            return Reading.WENT_BACK
         if ours_is_dead or self.known is None or stored.line != (wanted or self.known).line:
             return Reading.NEWS
         if wanted is not None:
@@ -111,6 +113,13 @@ class Holding:
         if known is None or stored.line in (known.line, *self.before):
             return False
         return stored.signed_out != "refresh_denied" or stored.life != known.life
+
+
+def _is_of_an_earlier_life(stored: StoredSession, ours: StoredSession) -> bool:
+    """Tell whether what is stored is from before our life began: it knows nothing of that, and ours knows of it."""
+    if None in (stored.life, ours.life) or stored.life == ours.life:
+        return False
+    return stored.life in ours.roots and ours.life not in stored.roots
 
 
 def _is_newer(stored: StoredSession, ours: StoredSession) -> bool:

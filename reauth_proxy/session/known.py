@@ -60,7 +60,12 @@ class Known(Facts):
 
     def trial_due(self, now: Instant) -> bool:
         """Tell whether there is a refresh token to be tried now."""
-        return self.candidate is not None and self.candidate.due(now)
+        return self.has_trial and self.candidate is not None and self.candidate.due(now)
+
+    @property
+    def has_trial(self) -> bool:
+        """Whether there is a refresh token to be tried, which nothing has been issued for yet."""
+        return self.candidate is not None and not self.lineage.knows(self.candidate.refresh_token)
 
     def trying(self, used: Secret) -> bool:
         """Tell whether this refresh token is only tried."""

@@ -195,10 +195,7 @@ class Ledger:
             StoreSuperseded: the lock was lost, and somebody else may have saved something newer; StoreEnded where
                 somebody signed in or out meanwhile.
         """
-        if begins or self._holding.owes_a_deed:
-            self._holding.want_deed(record)  # What comes of a deed that the store could not take yet is as deliberate.
-        else:
-            self._holding.want(record)
+        self._want(record, begins=begins)
         try:
             await self._write(record, "written", self._holding.seen)
         except StoreSuperseded:
@@ -228,8 +225,14 @@ class Ledger:
 
     def keep(self, record: StoredSession) -> None:
         """Have the background task save this, unless it finds something newer."""
-        self._holding.want(record)
+        self._want(record)
         self._start()
+
+    def _want(self, record: StoredSession, *, begins: bool = False) -> None:
+        if begins or self._holding.owes_a_deed:
+            self._holding.want_deed(record)  # What comes of a deed that the store could not take yet is as deliberate.
+        else:
+            self._holding.want(record)
 
     def stir(self) -> None:
         """Have the background task try again at once: the store may be back."""

@@ -71,6 +71,10 @@ class Lineage:
         self.configured = refresh_token.fingerprint()
         self.roots = _with(self.roots, self.configured)
 
+    def use_up(self, refresh_token: Secret) -> None:
+        """Remember that tokens were issued for this refresh token, which are of no use to anybody."""
+        self.roots = _with(self.roots, refresh_token.fingerprint())
+
     def begin(self, refresh_token: Secret) -> None:
         """A life begins with this refresh token; what refused it before counts no more."""
         self.life = refresh_token.fingerprint()

@@ -184,7 +184,7 @@ class Session(Requests):
         """
         self._supersede(ended=True)
         ended = self._book.leave(reason)
-        self._discard_what_runs()
+        self._see_off(ended=True)
         _log.warning("session.signed_out", reason=reason, **self._who())
         self._told(SignedOut(reason))
         self._renewal.stop()
@@ -268,17 +268,28 @@ class Session(Requests):
         if self._in_flight is not None:
             self._in_flight.supersede(ended=ended)
             self._in_flight = None
+            self._see_off(ended=False)
 
-    def _discard_what_runs(self) -> None:
-        """Somebody signed out: have revoked what calls that run still bring."""
+    def _see_off(self, *, ended: bool) -> None:
+        """Mind calls that go on for nobody.
+
+        Args:
+            ended: somebody signed out, and what they still bring is to be revoked.
+        """
         for used, call in self._calls.running():
-            self._keep_task(self._discard_late(used, call), f"farewell to a call of {self.name}")
+            self._keep_task(self._outlive(used, call, ended=ended), f"farewell to a call of {self.name}")
 
-    async def _discard_late(self, used: Secret, call: asyncio.Task[TokenReply]) -> None:
-        """Have revoked what a call brings whose session has ended meanwhile."""
+    async def _outlive(self, used: Secret, call: asyncio.Task[TokenReply], *, ended: bool) -> None:
+        """Remember that a call used its refresh token up, and have revoked what it brings if its session has ended."""
         await asyncio.wait({call})
-        if not call.cancelled() and isinstance(issued := call.result(), Issued):
+        if call.cancelled() or not isinstance(issued := call.result(), Issued):
+            return
+        if ended:
             self._discard_unless_in_force(issued, used)
+        if not self._book.lineage.knows(used):
+            self._book.withdraw(used)
+            if self._in_flight is None:
+                self._ledger.keep(record(self._book))  # Else the refresh that runs saves it.
 
     def _discard_unless_in_force(self, issued: Issued, used: Secret) -> None:
         in_force = self._book.refresh_token
@@ -305,7 +316,7 @@ class Session(Requests):
     def _heard(self, verdict: AccessToken | SignedOut | None) -> None:
         """What somebody else stored is in force now."""
         if verdict == SignedOut("signed_out"):
-            self._discard_what_runs()
+            self._see_off(ended=True)
         self._told(verdict)
         self._go_on()
 

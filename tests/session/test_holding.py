@@ -31,6 +31,7 @@ REFUSED = StoredSession(None, life="ann", signed_out="refresh_denied")
 
 
 FIRST = session(1)
+AFTER_ANN = replace(session(0, life="bob"), roots=("ann", "bob"))
 
 
 def holding(known: StoredSession | None = FIRST) -> Holding:
@@ -51,6 +52,11 @@ def holding(known: StoredSession | None = FIRST) -> Holding:
         (session(1), ENDED, False, Reading.NEWS),
         (session(1), REFUSED, False, Reading.NEWS),
         (None, session(0), False, Reading.NEWS),
+        (AFTER_ANN, replace(session(3), roots=("ann",)), False, Reading.WENT_BACK),
+        (AFTER_ANN, replace(session(3), roots=("ann",)), True, Reading.WENT_BACK),
+        (AFTER_ANN, replace(ENDED, roots=("ann",)), False, Reading.WENT_BACK),
+        (AFTER_ANN, replace(session(0), roots=("bob", "ann")), False, Reading.NEWS),
+        (AFTER_ANN, replace(session(0, life="cho"), roots=("ann", "cho")), False, Reading.NEWS),
     ],
 )
 def test_what_is_known_and_what_is_there(

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from reauth_proxy.session.state import IN_FLIGHT
 from reauth_proxy.session.tokens import Secret
 from tests.session.twins.daemons import Commands, Daemon
 from tests.session.twins.families import Call, Family, Person
@@ -419,6 +420,10 @@ class TwoDaemons(RuleBasedStateMachine):
             return
         for daemon in self.daemons:
             daemon.reap()
+            if daemon.up:
+                session = daemon.session
+                flies = session._book.state in IN_FLIGHT  # type: ignore[union-attr]
+                assert flies is (session._in_flight is not None), f"{session} waits for no refresh"  # type: ignore[union-attr]
         assert not self.server.faults, self.server.faults
         for family in self.server.families:
             assert not family.reused or family.excuse or self.store.tainted, f"{family} died of reuse"

@@ -226,6 +226,55 @@ class TestDenials:
         assert pair.b.family is (bob if lives else None)
 
 
+class TestDeeds:
+    def test_a_refresh_goes_on_where_the_store_has_the_same_life_again(self, make: Callable[..., Pair]) -> None:
+        pair = make(configured=False, background=True, retry_for=10.0, rotates=False)
+        pair.a.sign_in(pair.server.sign_in("ann").current, None)
+        pair.store.fail("away")
+        for daemon in pair.daemons:
+            daemon.adjust(right=False)
+        ann = pair.server.sign_in("ann")
+        pair.a.sign_in(ann.current, None)
+        pair.store.fail("")
+        pair.world.settle()
+        for daemon in pair.daemons:
+            daemon.adjust(right=True)
+        pair.world.pass_time(10)
+        assert [asked(pair, daemon) for daemon in pair.daemons] == ["accepted", "accepted"]
+        assert pair.a.family is pair.b.family is ann
+
+    def test_a_sign_in_that_the_store_could_not_take_counts_though_its_access_token_comes_later(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make()
+        in_use(pair)
+        pair.store.fail("full")
+        bob = pair.server.sign_in("bob")
+        pair.a.sign_in(bob.current, None)
+        pair.a.sign_in(bob.current, pair.server.access_token(bob))
+        pair.store.fail("")
+        pair.world.pass_time(60)
+        assert pair.a.family is pair.b.family is pair.stored is bob
+
+    def test_what_a_call_used_up_for_nobody_is_not_tried_when_it_is_configured_again(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make(configured=False)
+        pair.a.sign_in(pair.server.sign_in("ann").current, None)
+        pair.server.pace = "answers wait"
+        rolled_out = pair.server.sign_in("ann").current
+        pair.b.configure(rolled_out)
+        newest = pair.server.sign_in("ann")
+        pair.a.sign_in(newest.current, None)
+        answer(pair)
+        pair.server.pace = "at once"
+        pair.b.configure(TYPO)
+        pair.b.configure(rolled_out)
+        pair.world.pass_time(60)
+        assert pair.a.family is pair.b.family is newest
+        assert pair.server.repeated == 0
+
+
 class TestRevocation:
     def test_a_sign_out_elsewhere_has_both_revoked_what_is_in_force_and_what_a_trial_brings(
         self, make: Callable[..., Pair]

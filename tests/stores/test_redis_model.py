@@ -384,5 +384,5 @@ class TestManyWorlds(World.TestCase):  # type: ignore[misc, valid-type]
     """The same, for longer."""
 
     settings = settings(
-        max_examples=1500, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        max_examples=800, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )

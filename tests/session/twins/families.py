@@ -158,7 +158,8 @@ class Server:
         if process.dead:
             raise asyncio.CancelledError
         family = self.family_of(used)
-        fresh = family is None or (self.rotates and family.excuse is None)
+        # A denial that could not be saved looks as if somebody had brought the same token again.
+        fresh = (family is None or (self.rotates and family.excuse is None)) and not self._tainted()
         if fresh and (process, used, right) in self.refused:
             self.faults.append(f"{process} presents {used.reveal()} again, which was refused")
         call = Call(process, used, right, process.loop.create_future())
