@@ -64,8 +64,8 @@ class Known(Facts):
 
     @property
     def has_trial(self) -> bool:
-        """Whether there is a refresh token to be tried, which nothing has been issued for yet."""
-        return self.candidate is not None and not self.lineage.knows(self.candidate.refresh_token)
+        """Whether there is a refresh token to be tried, of which no call has said yet what it is worth."""
+        return self.candidate is not None and not self.lineage.settled(self.candidate.refresh_token)
 
     def trying(self, used: Secret) -> bool:
         """Tell whether this refresh token is only tried."""

@@ -33,7 +33,7 @@ from reauth_proxy.session.state import (
     SignedOut,
     State,
 )
-from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply
+from reauth_proxy.session.tokens import AccessToken, Denied, Instant, Issued, Secret, TokenReply
 from reauth_proxy.session.verdicts import Verdict, logged_out
 
 _log = structlog.get_logger()
@@ -280,16 +280,19 @@ class Session(Requests):
             self._keep_task(self._outlive(used, call, ended=ended), f"farewell to a call of {self.name}")
 
     async def _outlive(self, used: Secret, call: asyncio.Task[TokenReply], *, ended: bool) -> None:
-        """Remember that a call used its refresh token up, and have revoked what it brings if its session has ended."""
+        """Remember what a call said of its refresh token; have revoked what it brings if its session has ended."""
         await asyncio.wait({call})
-        if call.cancelled() or not isinstance(issued := call.result(), Issued):
+        book, reply = self._book, None if call.cancelled() else call.result()
+        if isinstance(reply, Issued) and ended:
+            self._discard_unless_in_force(reply, used)
+        if isinstance(reply, Issued) and not book.lineage.knows(used):
+            book.withdraw(used)
+        elif isinstance(reply, Denied) and used != book.refresh_token:
+            book.lineage.refuse(used, self._calls.asked(call))
+        else:
             return
-        if ended:
-            self._discard_unless_in_force(issued, used)
-        if not self._book.lineage.knows(used):
-            self._book.withdraw(used)
-            if self._in_flight is None:
-                self._ledger.keep(record(self._book))  # Else the refresh that runs saves it.
+        if self._in_flight is None:
+            self._ledger.keep(record(book))  # Else the refresh that runs saves it.
 
     def _discard_unless_in_force(self, issued: Issued, used: Secret) -> None:
         in_force = self._book.refresh_token

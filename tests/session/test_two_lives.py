@@ -274,6 +274,20 @@ class TestDeeds:
         assert pair.a.family is pair.b.family is newest
         assert pair.server.repeated == 0
 
+    def test_nor_what_a_call_was_refused_for_nobody(self, make: Callable[..., Pair]) -> None:
+        pair = make(configured=False)
+        pair.a.sign_in(pair.server.sign_in("ann").current, None)
+        pair.server.pace = "answers wait"
+        pair.b.configure(TYPO)
+        newest = pair.server.sign_in("ann")
+        pair.a.sign_in(newest.current, None)
+        answer(pair)
+        pair.server.pace = "at once"
+        pair.b.configure(Secret("CANARY-another-typo"))
+        pair.b.configure(TYPO)
+        pair.world.pass_time(60)
+        assert pair.a.family is pair.b.family is newest
+
 
 class TestRevocation:
     def test_a_sign_out_elsewhere_has_both_revoked_what_is_in_force_and_what_a_trial_brings(
