@@ -15,7 +15,7 @@ class Reading(Enum):
     NOTHING_NEW = "nothing new"
     #: Somebody else put it there, and after what is known here.
     NEWS = "news"
-    #: It has a refresh token again that this life has used up, or an earlier life.
+    #: It has a refresh token again that this life has used up or signed out of, or an earlier life.
     WENT_BACK = "went back"
 
 
@@ -94,9 +94,11 @@ class Holding:
             self.saved(stored)  # A save that took too long for anybody to wait for it.
         if stored == self.known:
             return Reading.NOTHING_NEW
-        if self.known is not None and wanted is None and _is_of_an_earlier_life(stored, self.known):
-            return Reading.WENT_BACK
-        if ours_is_dead or self.known is None or stored.line != (wanted or self.known).line:
+        # What is known was left out above; what else comes from before is an older state of the store.
+        ours = wanted or self.known
+        if ours is not None and _is_from_before(stored, ours):
+            return Reading.WENT_BACK if wanted is None else Reading.NOTHING_NEW  # It is going to be put there.
+        if ours_is_dead or self.known is None or ours is None or stored.line != ours.line:
             return Reading.NEWS
         if wanted is not None:
             return Reading.NEWS if _is_newer(stored, wanted) else Reading.NOTHING_NEW
@@ -110,16 +112,22 @@ class Holding:
         A refusal of the same life is none: a refresh that runs may know better.
         """
         known = self.wanted or self.known
-        if known is None or stored.line in (known.line, *self.before):
+        if known is None or stored.line in (known.line, *self.before) or _is_from_before(stored, known):
             return False
         return stored.signed_out != "refresh_denied" or stored.life != known.life
 
 
-def _is_of_an_earlier_life(stored: StoredSession, ours: StoredSession) -> bool:
-    """Tell whether what is stored is from before our life began: it knows nothing of that, and ours knows of it."""
-    if None in (stored.life, ours.life) or stored.life == ours.life:
+def _is_from_before(stored: StoredSession, ours: StoredSession) -> bool:
+    """Tell whether what is stored is of an earlier life that ours knows of, or from before the sign-out of this one."""
+    if None in (stored.life, ours.life):
         return False
-    return stored.life in ours.roots and ours.life not in stored.roots
+    if stored.life != ours.life:
+        return stored.life in ours.roots and ours.life not in stored.roots
+    if ours.signed_out != "signed_out" or stored.refresh_token is None:
+        return False
+    newest = stored.refresh_token.fingerprint()
+    # A life that begins with the very token that it has now may be a new sign-in with the same one.
+    return newest in ours.spent and newest != stored.life
 
 
 def _is_newer(stored: StoredSession, ours: StoredSession) -> bool:

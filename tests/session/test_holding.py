@@ -31,6 +31,7 @@ REFUSED = StoredSession(None, life="ann", signed_out="refresh_denied")
 
 
 FIRST = session(1)
+UNROTATED = replace(session(2), life=mark("ann-2"), spent=())
 AFTER_ANN = replace(session(0, life="bob"), roots=("ann", "bob"))
 
 
@@ -52,6 +53,10 @@ def holding(known: StoredSession | None = FIRST) -> Holding:
         (session(1), ENDED, False, Reading.NEWS),
         (session(1), REFUSED, False, Reading.NEWS),
         (None, session(0), False, Reading.NEWS),
+        (replace(ENDED, spent=session(3).spent), session(2), False, Reading.WENT_BACK),
+        (replace(ENDED, spent=session(3).spent), session(3), False, Reading.NEWS),
+        (replace(ENDED, life=mark("ann-2"), spent=session(3).spent), UNROTATED, False, Reading.NEWS),
+        (replace(REFUSED, spent=session(3).spent), session(2), False, Reading.NEWS),
         (AFTER_ANN, replace(session(3), roots=("ann",)), False, Reading.WENT_BACK),
         (AFTER_ANN, replace(session(3), roots=("ann",)), True, Reading.WENT_BACK),
         (AFTER_ANN, replace(ENDED, roots=("ann",)), False, Reading.WENT_BACK),
@@ -137,6 +142,10 @@ class TestDeeds:
         found = holding()
         found.want_deed(session(0, life="bob"))
         assert not found.is_deed(session(1))
+
+    def test_what_is_from_before_our_life_is_none(self) -> None:
+        assert not holding(AFTER_ANN).is_deed(replace(session(3), roots=("ann",)))
+        assert holding(AFTER_ANN).is_deed(replace(session(0), roots=("bob", "ann")))
 
 
 def test_what_a_store_lost_is_put_back_unless_something_else_is_to_be_there() -> None:

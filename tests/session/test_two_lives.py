@@ -289,6 +289,52 @@ class TestDeeds:
         assert pair.a.family is pair.b.family is newest
 
 
+class TestAStoreThatGoesBack:
+    """As Redis may, after a failover: the daemons know better."""
+
+    def test_to_somebody_elses_session_is_given_the_present_one(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        before = pair.store.data
+        bob = pair.server.sign_in("bob")
+        pair.a.sign_in(bob.current, None)
+        self.goes_back(pair, before)
+        assert pair.a.family is pair.b.family is pair.stored is bob
+        assert [asked(pair, daemon) for daemon in pair.daemons] == ["accepted", "accepted"]
+
+    def test_to_a_session_that_was_signed_out_of_is_given_the_sign_out(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        before = pair.store.data
+        pair.b.sign_out()
+        self.goes_back(pair, before)
+        assert pair.a.out
+        assert pair.b.out
+        assert pair.stored is None
+
+    def test_while_a_refresh_runs_changes_nothing(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        before = pair.store.data
+        bob = pair.server.sign_in("bob")
+        pair.a.sign_in(bob.current, None)
+        pair.server.pace = "answers wait"
+        request = pair.a.request()
+        pair.world.settle()
+        pair.store.data = before
+        pair.store.tell()
+        pair.world.settle()
+        answer(pair)
+        pair.world.pass_time(60)
+        assert request.result() == "accepted"
+        assert pair.a.family is pair.b.family is pair.stored is bob
+
+    def goes_back(self, pair: Pair, before: bytes | None) -> None:
+        pair.store.data = before
+        pair.store.tell()
+        pair.world.pass_time(60)
+
+
 class TestRevocation:
     def test_a_sign_out_elsewhere_has_both_revoked_what_is_in_force_and_what_a_trial_brings(
         self, make: Callable[..., Pair]
