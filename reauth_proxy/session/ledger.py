@@ -24,6 +24,8 @@ _log = structlog.get_logger()
 _READINGS: Final = 10
 #: Seconds that the last attempt may take when the program ends.
 _LAST_ATTEMPT: Final = 3.0
+#: Seconds for which the lock is kept for a sign-in or a sign-out that is being saved; longer than a store may take.
+_LONGEST_DEED: Final = 10.0
 
 
 class Ledger:
@@ -97,7 +99,7 @@ class Ledger:
                 yield
             finally:
                 if self._deeds:  # Whoever has the lock next must know of them.
-                    await asyncio.wait(self._deeds, timeout=_LAST_ATTEMPT)
+                    await asyncio.wait(self._deeds, timeout=_LONGEST_DEED)
 
     async def look(self, *, ours_is_dead: bool = False) -> StoredSession | None:
         """Return what somebody else put into the store and is newer than ours, None if nothing; see :meth:`heard`.
