@@ -72,6 +72,8 @@ class Book(Known):
                 return self._go_on(refresh_token, token, now)
             if self.lineage.has_spent(refresh_token):
                 return False
+        if self.candidate is not None:
+            self.lineage.configure(self.candidate.origin)  # It is not to take over from this at the next start.
         self._sign_in(refresh_token, token, now)
         return True
 
@@ -182,8 +184,8 @@ class Book(Known):
             self._sign_in(candidate.refresh_token, None)
 
     def leave(self, reason: LogoutReason) -> tuple[Secret | None, Secret | None]:
-        """Somebody signed out; return the refresh and the access token that were in force."""
-        ended = (self.refresh_token, None if self.access is None else self.access.value)
+        """Somebody signed out; return the refresh and the access token that were in force, or were refused."""
+        ended = (self.refresh_token or self.refused, None if self.access is None else self.access.value)
         self.state = advance(self.state, Event.LEFT)
         if self.refresh_token is not None:
             self.lineage.end(self.refresh_token)  # So that others know which one is being revoked.

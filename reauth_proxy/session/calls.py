@@ -75,6 +75,10 @@ class Calls:
         """Return the fingerprint of the endpoint's configuration that a call goes by."""
         return self._asked[call]
 
+    def runs(self, refresh_token: Secret | None) -> bool:
+        """Tell whether a call with this refresh token runs."""
+        return refresh_token in self._running
+
     def running(self) -> list[tuple[Secret, asyncio.Task[TokenReply]]]:
         """Return the calls that run, each with its refresh token."""
         return list(self._running.items())

@@ -81,10 +81,14 @@ class Following:
         now = self._clock()
         if self._looked_at is None or self._looked_at.after(LOOK_EVERY).reached(now):
             self._looked_at = now
-            if self._looking is None or self._looking.done():
-                self.has_news()
-            if self._looking is not None:
-                await asyncio.wait({self._looking}, timeout=GLANCE)
+            await self.hear()
+
+    async def hear(self) -> None:
+        """Hear what the store holds now, before a deed changes that. A store that takes its time holds up nobody."""
+        if self._looking is None or self._looking.done():
+            self.has_news()
+        if self._looking is not None:
+            await asyncio.wait({self._looking}, timeout=GLANCE)
 
     async def _follow(self) -> None:
         changes = self._ledger.changes()

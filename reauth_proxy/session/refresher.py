@@ -102,7 +102,8 @@ class Session(Requests):
         if endpoint_id != self._book.lineage.endpoint:
             self._book.lineage.endpoint = endpoint_id
             self._book.hurry()
-            if self._book.revive():
+            # What was configured may have been refused only because of the configuration before.
+            if self._book.revive() or (self._configured and self._book.configure(self._configured, self._clock())):
                 self._told()
             if self._in_flight is not None:
                 self._in_flight.nudge(by_the_store=False)
@@ -143,6 +144,7 @@ class Session(Requests):
         Args:
             lifetime: of the access token, in seconds; None where unknown.
         """
+        await self._following.hear()
         book, now = self._book, self._clock()
         token = None
         if access_token is not None:
@@ -168,13 +170,15 @@ class Session(Requests):
 
         Where there is a session, it is tried behind the scenes, and takes its place once it has been issued against.
         """
+        self._configured = refresh_token
+        await self._following.hear()
         life = self._book.life
         if not self._book.configure(refresh_token, self._clock()):
             return False
         self._told()
         self._go_on()
-        if self._book.life != life:
-            await self._ledger.persist(record(self._book))
+        if self._book.life != life and self._in_flight is None:
+            self._ledger.keep(record(self._book))  # Nobody's deed: somebody may have signed in elsewhere.
         return True
 
     async def sign_out(self, reason: LogoutReason = "signed_out") -> tuple[Secret | None, Secret | None]:
@@ -182,6 +186,7 @@ class Session(Requests):
 
         What a call that runs still brings goes to `discard`.
         """
+        await self._following.hear()
         self._supersede(ended=True)
         ended = self._book.leave(reason)
         self._see_off(ended=True)
@@ -302,8 +307,10 @@ class Session(Requests):
     def _go_on(self) -> None:
         """Refresh for those who are parked still, such as behind a refresh that was superseded; arm the timer."""
         self.news.tell()
-        if self._lot.waiting and self._book.state is State.READY:
+        if self._book.state is State.READY and self._lot.waiting:
             self._refresh("expired")
+        elif self._book.state is State.READY and self._calls.runs(self._book.refresh_token):
+            self._refresh("renewal")  # Somebody brought what a call is using up: what that brings belongs to it.
         self._renewal.arm()
 
     def _until_renewal(self) -> float | None:

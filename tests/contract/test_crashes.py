@@ -305,6 +305,6 @@ async def _a_hundred_kills(tmp_path: Path, rng: random.Random) -> None:
             process.kill()
             await process.wait()
         assert authorization.reuses == 0
-        assert authorization.issued > 200
+        assert authorization.issued > 150  # On a machine that is busy, too, some are killed while they refresh again.
         litter = [name for name in tmp_path.iterdir() if name.suffix == ".tmp"]
         assert len(litter) <= 1, "each start sweeps up"

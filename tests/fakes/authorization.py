@@ -195,6 +195,10 @@ class FakeAuthorizationServer:
         """Return the number of the family that an access token was issued to, whether or not it is good still."""
         return None if access_token is None else self._issued_to.get(access_token)
 
+    def family(self, refresh_token: str) -> int:
+        """Return the number of the family that a refresh token belongs to."""
+        return self._families[refresh_token].number
+
     def lives(self, number: int) -> bool:
         """Tell whether a family has not been revoked, nor has been ended for a refresh token that came twice."""
         return all(not family.revoked for family in self._families.values() if family.number == number)

@@ -55,7 +55,7 @@ class TwoDaemons(RuleBasedStateMachine):
         self.numbers = itertools.count(1)
         self.step = 0
         self.deeds: list[Deed] = []
-        self.signed_out: set[Family] = set()
+        self.signed_out: set[Family | None] = set()
         self.stack = contextlib.ExitStack()
         self.logs = self.stack.enter_context(structlog.testing.capture_logs())
 
@@ -114,6 +114,8 @@ class TwoDaemons(RuleBasedStateMachine):
     def _deed(self, family: Family | None, token: Secret | None = None) -> None:
         self.step += 1
         self.deeds.append(Deed(family, token, self.step))
+        # Who has not heard of a sign-out before the next deed never will, and revokes nothing.
+        self.signed_out -= {daemon.family for daemon in self.daemons if daemon.session is not None}
         if family is not None:
             self.signed_out.discard(family)
             self.server.brought(family.current)
@@ -130,7 +132,9 @@ class TwoDaemons(RuleBasedStateMachine):
         # One that nobody knows of is tried at the next start.
         tried += [d.configured for d in self.daemons if d.configured and d.configured.fingerprint() not in roots]
         for deed in self.deeds:
-            if deed.ended is None and (deed.token is None or deed.token not in tried):
+            if deed.token is not None and deed.token in tried:
+                deed.ended = None
+            elif deed.ended is None:
                 deed.ended = self.step
 
     def _overtaken(self, family: Family) -> bool:
@@ -148,7 +152,8 @@ class TwoDaemons(RuleBasedStateMachine):
 
     def _bring(self, person: Person, again: bool, data: st.DataObject) -> Family:
         """Return whose refresh token somebody brings: a new one's, or the very same again."""
-        mine = [family for family in self.server.families if family.person == person]
+        asked = [self.server.family_of(call.used) for call in self.server.calls]
+        mine = [family for family in self.server.families if family.person == person and family not in asked]
         if again and mine and self.firm:  # Else a slow save may put a token back that the other daemon has used up.
             return data.draw(st.sampled_from(mine))
         return self.server.sign_in(person)
@@ -216,7 +221,7 @@ class TwoDaemons(RuleBasedStateMachine):
 
         It does where nobody is signed in, and where the session is refused: of another daemon's session too.
         """
-        return daemon.up and not daemon.out and daemon.right
+        return daemon.up and not daemon.out and daemon.right and (daemon.family is None or daemon.family.alive)
 
     @rule(which=WHICH)
     def a_typo_is_configured_and_put_back(self, which: int) -> None:
@@ -317,7 +322,8 @@ class TwoDaemons(RuleBasedStateMachine):
     @rule(which=WHICH)
     def the_server_revokes_the_session(self, which: int) -> None:
         daemon = self.daemons[which]
-        if daemon.session is not None and daemon.family is not None:
+        tried = any(one.session is not None and one.session._book.candidate for one in self.daemons)
+        if daemon.session is not None and daemon.family is not None and not tried:  # As in `_may_be_tried`.
             self.server.revoke_family(daemon.family)
 
     @rule(which=WHICH)
@@ -510,7 +516,7 @@ class TwoDaemons(RuleBasedStateMachine):
             gone = winner is None or not winner.alive
             assert stored is winner or gone, f"nobody is signed in in the end, and {winner} lives"
         if not self.store.tainted:
-            alive = [family for family in self.signed_out if family.alive and family.excuse is None]
+            alive = [one for one in self.signed_out if one is not None and one.alive and one.excuse is None]
             assert not alive, f"signed out, and alive at the server: {alive}"
 
     def _stop(self) -> None:

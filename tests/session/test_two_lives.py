@@ -114,6 +114,20 @@ class TestTrials:
         assert asked(pair, pair.a) == "accepted"
         assert pair.server.repeated == 0
 
+    def test_a_sign_in_takes_the_place_of_what_is_still_to_be_tried(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        pair.server.pace = "calls wait"
+        pair.a.configure(pair.server.sign_in("ann").current)
+        pair.server.turn_away(pair.server.calls[0], None)
+        pair.world.settle()
+        bob = pair.server.sign_in("bob")
+        pair.a.sign_in(bob.current, pair.server.access_token(bob))
+        pair.server.pace = "at once"
+        pair.world.pass_time(400)
+        assert pair.a.family is pair.b.family is bob
+        assert asked(pair, pair.a) == "accepted"
+
 
 class TestDenials:
     def test_a_denial_by_a_configuration_that_is_no_more_ends_nothing(self, make: Callable[..., Pair]) -> None:
@@ -170,11 +184,17 @@ class TestDenials:
         pair = make()
         in_use(pair)
         configured = pair.a.configured
+        pair.server.pace = "calls wait"
         pair.a.configure(TYPO)
-        pair.a.configure(configured)
+        bob = pair.server.sign_in("bob")
+        pair.b.sign_in(bob.current, None)
+        answer(pair)
+        assert pair.a.family is bob
+        pair.server.pace = "at once"
         presented = pair.server.presented
-        pair.b.sign_in(pair.server.sign_in("bob").current, None)
+        pair.a.configure(configured)
         pair.a.configure(TYPO)
+        pair.world.pass_time(1)
         assert pair.server.presented == presented
 
     def test_a_sign_out_elsewhere_is_not_undone_by_another_configuration(self, make: Callable[..., Pair]) -> None:
@@ -289,6 +309,69 @@ class TestDeeds:
         assert pair.a.family is pair.b.family is newest
 
 
+class TestConfigurations:
+    """What is configured, and tried, is nobody's deed."""
+
+    def test_one_that_was_refused_by_another_endpoint_is_tried_again(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        pair.a.adjust(right=False)
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        pair.world.settle()
+        assert pair.a.family is not bob
+        pair.a.adjust(right=True)
+        pair.world.pass_time(1)
+        assert pair.a.family is pair.b.family is bob
+
+    def test_a_typo_where_nobody_is_signed_in_replaces_no_sign_in_elsewhere(self, make: Callable[..., Pair]) -> None:
+        pair = make(configured=False)
+        assert pair.b.access is not None
+        pair.b.access.slow = "before"
+        ann = pair.server.sign_in("ann")
+        pair.a.sign_in(ann.current, None)
+        pair.b.configure(TYPO)
+        pair.b.access.slow = ""
+        pair.b.access.go_on(99)
+        pair.world.pass_time(60)
+        assert pair.a.family is pair.b.family is pair.stored is ann
+
+    def test_one_that_is_still_to_be_tried_does_not_take_over_from_a_sign_in_at_the_next_start(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make()
+        in_use(pair)
+        pair.server.pace = "calls wait"
+        pair.a.configure(pair.server.sign_in("ann").current)
+        pair.server.turn_away(pair.server.calls[0], None)
+        pair.world.settle()
+        bob = pair.server.sign_in("bob")
+        pair.a.sign_in(bob.current, None)
+        pair.server.pace = "at once"
+        pair.world.pass_time(1)
+        pair.a.crash()
+        assert pair.a.start()
+        pair.world.pass_time(60)
+        assert pair.a.family is pair.b.family is bob
+
+    def test_what_a_trial_brings_belongs_to_whoever_signs_in_with_the_same_token(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make()
+        in_use(pair)
+        pair.server.pace = "answers wait"
+        bob = pair.server.sign_in("bob")
+        first = bob.current
+        pair.a.configure(first)
+        pair.a.sign_in(first, None)
+        answer(pair)
+        pair.server.pace = "at once"
+        pair.world.pass_time(1)
+        assert [asked(pair, daemon) for daemon in pair.daemons] == ["accepted", "accepted"]
+        assert pair.a.family is pair.b.family is bob
+        assert pair.server.repeated == 0
+
+
 class TestAStoreThatGoesBack:
     """As Redis may, after a failover: the daemons know better."""
 
@@ -354,6 +437,17 @@ class TestRevocation:
         pair.b.sign_out()
         answer(pair)
         assert (ann.alive, bob.alive) == (False, False)
+
+    def test_a_refresh_token_that_was_refused_is_revoked_too(self, make: Callable[..., Pair]) -> None:
+        pair = make(configured=False)
+        pair.a.adjust(right=False)
+        ann = pair.server.sign_in("ann")
+        pair.a.sign_in(ann.current, None)
+        assert asked(pair, pair.a) == "refresh_denied"
+        pair.a.adjust(right=True)
+        pair.server.pace = "calls wait"
+        pair.a.sign_out()
+        assert not ann.alive
 
     def test_what_comes_after_a_sign_out_is_revoked_though_somebody_else_has_signed_in(
         self, make: Callable[..., Pair]
