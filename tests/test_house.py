@@ -129,6 +129,7 @@ TESTED_ELSEWHERE: Final = {
     "session/stats.py": "tests/session/test_refresher.py",
     "forward/attempt.py": "tests/forward/test_forwarder.py",
     "session/ledger.py": "tests/session/test_refresher.py",
+    "session/late.py": "tests/session/test_two_lives.py",
     "session/renewal.py": "tests/session/test_refresher.py",
     "session/snapshot.py": "tests/session/test_refresher.py",
     "session/history.py": "tests/control/test_report.py",

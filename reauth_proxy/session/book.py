@@ -91,7 +91,8 @@ class Book(Known):
         if self.state in OUT and self.lineage.same_denial(news, news.refresh_token):
             return None  # Others may ask by another configuration; here it has been refused.
         same = self.state not in OUT and news.life == self.lineage.life
-        if same and self.lineage.has_spent(news.refresh_token):
+        another = news.refresh_token != self.refresh_token
+        if same and another and self.lineage.has_spent(news.refresh_token):
             return None
         ours_spent = self.lineage.spent
         self.lineage.learn(news)
@@ -101,7 +102,7 @@ class Book(Known):
             self._end_life("signed_out")
             self._take(news, news.refresh_token, now, jitter)
             return self.access
-        self.lineage.also_spent(ours_spent, self.refresh_token if self.refresh_token != news.refresh_token else None)
+        self.lineage.also_spent(ours_spent, self.refresh_token if another else None)
         token = stored_token(self, news, now, jitter)
         if token is None:
             self.refresh_token = news.refresh_token

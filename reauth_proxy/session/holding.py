@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Final
 
 from reauth_proxy.session.tokens import StoredSession
+
+#: So many records are remembered, the newest ones.
+_REMEMBERED: Final = 64
 
 
 class Reading(Enum):
@@ -29,6 +33,7 @@ class Holding:
         wanted: what it is to hold, until it does.
         deliberate: somebody's deed, a sign-in or a sign-out, wants it: it replaces what there was before.
         before: the lines that the store may hold from before that deed.
+        past: traces of what it is known to have held before.
     """
 
     known: StoredSession | None = None
@@ -36,6 +41,7 @@ class Holding:
     wanted: StoredSession | None = field(default=None)
     deliberate: bool = False
     before: set[str] = field(default_factory=set)
+    past: dict[int, None] = field(default_factory=dict)
 
     @property
     def owes_a_deed(self) -> bool:
@@ -44,7 +50,8 @@ class Holding:
 
     def opened(self, stored: StoredSession | None) -> None:
         """It holds this at the start, as far as can be read."""
-        self.known, self.seen = stored, "" if stored is None else stored.line
+        self._know(stored)
+        self.seen = "" if stored is None else stored.line
 
     def want(self, record: StoredSession) -> None:
         """It is to hold this, unless there is something newer."""
@@ -61,13 +68,15 @@ class Holding:
 
     def saved(self, record: StoredSession) -> None:
         """It holds this now."""
-        self.known, self.seen = record, record.line
+        self._know(record)
+        self.seen = record.line
         if self.wanted == record:
             self.wanted, self.deliberate = None, False
 
     def heard(self, news: StoredSession) -> None:
         """The session goes by the news now."""
-        self.known, self.seen = news, news.line
+        self._know(news)
+        self.seen = news.line
         self.wanted, self.deliberate = None, False
 
     def drop(self) -> None:
@@ -96,7 +105,7 @@ class Holding:
             return Reading.NOTHING_NEW
         # What is known was left out above; what else comes from before is an older state of the store.
         ours = wanted or self.known
-        if ours is not None and _is_from_before(stored, ours):
+        if ours is not None and self._is_from_before(stored, ours):
             return Reading.WENT_BACK if wanted is None else Reading.NOTHING_NEW  # It is going to be put there.
         if ours_is_dead or self.known is None or ours is None or stored.line != ours.line:
             return Reading.NEWS
@@ -112,22 +121,45 @@ class Holding:
         A refusal of the same life is none: a refresh that runs may know better.
         """
         known = self.wanted or self.known
-        if known is None or stored.line in (known.line, *self.before) or _is_from_before(stored, known):
+        if known is None or stored.line == known.line or (self.owes_a_deed and stored.line in self.before):
+            return False
+        if self._is_from_before(stored, known):
             return False
         return stored.signed_out != "refresh_denied" or stored.life != known.life
 
+    def _is_from_before(self, stored: StoredSession, ours: StoredSession) -> bool:
+        """Tell whether the store is back at an earlier life that ours knows of, or before the sign-out of this one.
 
-def _is_from_before(stored: StoredSession, ours: StoredSession) -> bool:
-    """Tell whether what is stored is of an earlier life that ours knows of, or from before the sign-out of this one."""
-    if None in (stored.life, ours.life):
-        return False
-    if stored.life != ours.life:
-        return stored.life in ours.roots and ours.life not in stored.roots
-    if ours.signed_out != "signed_out" or stored.refresh_token is None:
-        return False
-    newest = stored.refresh_token.fingerprint()
-    # A life that begins with the very token that it has now may be a new sign-in with the same one.
-    return newest in ours.spent and newest != stored.life
+        A new sign-in with an old refresh token, or a sign-out that was never seen before, is none of that.
+        """
+        if None in (stored.life, ours.life):
+            return False
+        if _trace(stored) not in self.past and (stored.refresh_token is None or _is_fresh(stored)):
+            return False
+        if stored.life != ours.life:
+            return stored.life in ours.roots and ours.life not in stored.roots
+        if ours.signed_out != "signed_out" or stored.refresh_token is None:
+            return False
+        return stored.refresh_token.fingerprint() in ours.spent
+
+    def _know(self, record: StoredSession | None) -> None:
+        if self.known is not None:
+            trace = _trace(self.known)
+            self.past.pop(trace, None)
+            self.past[trace] = None
+            if len(self.past) > _REMEMBERED:
+                del self.past[next(iter(self.past))]
+        self.known = record
+
+
+def _is_fresh(stored: StoredSession) -> bool:
+    """Tell whether nothing has come of this sign-in yet."""
+    return stored.access_token is None and not stored.spent
+
+
+def _trace(record: StoredSession) -> int:
+    """Return what tells a record from others, and says nothing of it; a mark is no difference."""
+    return hash(replace(record, used_at=None))
 
 
 def _is_newer(stored: StoredSession, ours: StoredSession) -> bool:

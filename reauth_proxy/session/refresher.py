@@ -15,6 +15,7 @@ from reauth_proxy.session.calls import LISTEN_FOR, Calls
 from reauth_proxy.session.chronicle import Cause
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.following import Following
+from reauth_proxy.session.late import Late
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.lineage import Lineage
 from reauth_proxy.session.news import News
@@ -33,7 +34,7 @@ from reauth_proxy.session.state import (
     SignedOut,
     State,
 )
-from reauth_proxy.session.tokens import AccessToken, Denied, Instant, Issued, Secret, TokenReply
+from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply
 from reauth_proxy.session.verdicts import Verdict, logged_out
 
 _log = structlog.get_logger()
@@ -69,7 +70,6 @@ class Session(Requests):
         self.name = name
         self._policy = policy
         self._configured = configured
-        self._discard = discard
         self._clock = clock
         self._random = random
         self._book = Book(policy=policy, lineage=Lineage(endpoint_id))
@@ -82,6 +82,9 @@ class Session(Requests):
         self._in_flight: Refresh | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # strong references
         self._renewal = Renewal(self._until_renewal, self._renew)
+        self._late = Late(
+            name, self._book, self._ledger, self._calls, lambda: self._in_flight, self._start_now, discard
+        )
         asks = (lambda: self._clock(), random, lambda: self._in_flight)
         tells = (lambda ended: self._supersede(ended=ended), self._heard, discard)
         self._following = Following(name, self._book, self._ledger, *asks, *tells)
@@ -155,7 +158,9 @@ class Session(Requests):
                 _log.warning("session.kept", detail=_SPENT, **self._who())
             return False
         another = book.life != life
-        if another:
+        if another and self._in_flight is not None and self._in_flight.asks_with(refresh_token):
+            book.start()  # What was tried is in force by now: what the call brings belongs to it.
+        elif another:
             self._supersede(ended=False)
         self._told(book.access if token is not None else None)
         self._go_on()
@@ -189,7 +194,7 @@ class Session(Requests):
         await self._following.hear()
         self._supersede(ended=True)
         ended = self._book.leave(reason)
-        self._see_off(ended=True)
+        self._late.see_off(ended=True)
         _log.warning("session.signed_out", reason=reason, **self._who())
         self._told(SignedOut(reason))
         self._renewal.stop()
@@ -206,11 +211,11 @@ class Session(Requests):
         if self._in_flight is not None:
             self._in_flight.hurry()
         try:
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=grace)
+            if tasks := self._tasks | self._late.tasks:
+                await asyncio.wait(tasks, timeout=grace)
         finally:
             self._calls.hang_up()
-            await end(self._tasks)
+            await end(self._tasks | self._late.tasks)
         await self._calls.close()
         await self._ledger.close()
 
@@ -222,6 +227,10 @@ class Session(Requests):
         plan = (self._book, self._ledger, self._calls, self._clock, self._random)
         refresh = self._in_flight = Refresh(self.name, cause, *plan, self._settle)
         self._keep_task(self._run(refresh), f"refresh of {self.name}")
+
+    def _start_now(self) -> Refresh | None:
+        self._refresh("renewal")
+        return self._in_flight
 
     def _keep_task(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -238,8 +247,8 @@ class Session(Requests):
                     # Cancelled by somebody other than us: nobody may be left waiting, nor the slot wedged.
                     pause = self._book.give_up("the refresh was cancelled", self._clock(), None, 0)
                     self._told(BackOff(pause))
-            if refresh.orphan is not None and refresh.ended:
-                self._discard_unless_in_force(*refresh.orphan)
+            if refresh.orphan is not None:
+                self._late.came(*refresh.orphan, ended=refresh.ended)
             self._following.catch_up()
             self._go_on()
 
@@ -273,36 +282,7 @@ class Session(Requests):
         if self._in_flight is not None:
             self._in_flight.supersede(ended=ended)
             self._in_flight = None
-            self._see_off(ended=False)
-
-    def _see_off(self, *, ended: bool) -> None:
-        """Mind calls that go on for nobody.
-
-        Args:
-            ended: somebody signed out, and what they still bring is to be revoked.
-        """
-        for used, call in self._calls.running():
-            self._keep_task(self._outlive(used, call, ended=ended), f"farewell to a call of {self.name}")
-
-    async def _outlive(self, used: Secret, call: asyncio.Task[TokenReply], *, ended: bool) -> None:
-        """Remember what a call said of its refresh token; have revoked what it brings if its session has ended."""
-        await asyncio.wait({call})
-        book, reply = self._book, None if call.cancelled() else call.result()
-        if isinstance(reply, Issued) and ended:
-            self._discard_unless_in_force(reply, used)
-        if isinstance(reply, Issued) and not book.lineage.knows(used):
-            book.withdraw(used)
-        elif isinstance(reply, Denied) and used != book.refresh_token:
-            book.lineage.refuse(used, self._calls.asked(call))
-        else:
-            return
-        if self._in_flight is None:
-            self._ledger.keep(record(book))  # Else the refresh that runs saves it.
-
-    def _discard_unless_in_force(self, issued: Issued, used: Secret) -> None:
-        in_force = self._book.refresh_token
-        if in_force is None or in_force not in (used, issued.refresh_token):
-            self._discard(issued.refresh_token or used, issued.access_token)
+            self._late.see_off(ended=False)
 
     def _go_on(self) -> None:
         """Refresh for those who are parked still, such as behind a refresh that was superseded; arm the timer."""
@@ -326,7 +306,7 @@ class Session(Requests):
     def _heard(self, verdict: AccessToken | SignedOut | None) -> None:
         """What somebody else stored is in force now."""
         if verdict == SignedOut("signed_out"):
-            self._see_off(ended=True)
+            self._late.see_off(ended=True)
         self._told(verdict)
         self._go_on()
 

@@ -7,7 +7,8 @@ import contextlib
 import hashlib
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from shlex import quote as shell
@@ -29,6 +30,8 @@ _log = structlog.get_logger()
 
 #: Seconds between two looks for a directory that cannot be used.
 _LATER: Final = 5.0
+#: How the name of a lock file ends whose holder writes what is kept elsewhere.
+_TURN: Final = ".turn"
 
 
 def default_path(credential: str, identity: str, digits: int = 16) -> Path:
@@ -82,6 +85,7 @@ class FileStore:
         self._held: FileLock | None = None
         self._allow_readable = allow_readable
         self._lock_timeout = lock_timeout
+        self._timeout = timeout
         problem = (
             f"{self._path}: the disk did not answer within {timeout:g} s (`store.timeout`); "
             "check the disk, or the network file system, that it is on"
@@ -115,7 +119,8 @@ class FileStore:
         """
         # A deed belongs to no refresh, and so to no lock.
         held = None if over is None else self._held
-        await self._worker.run(lambda: self._save(session, held, over), to_the_end=True)
+        in_time = self.in_time()
+        await self._worker.run(lambda: self._save(session, held, over, in_time), to_the_end=True)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Hold off other processes. Raises StoreError if one of them holds the lock for too long."""
@@ -131,38 +136,48 @@ class FileStore:
         """Yield whenever something happened to the file, and when a disk that hung answers again."""
         return self._events("")
 
-    def releases(self) -> AsyncGenerator[None, None]:
-        """Yield whenever a process let go of the lock, or stopped waiting for it."""
-        return self._events(".lock")
+    def turns(self) -> AsyncGenerator[None, None]:
+        """Yield whenever somebody has had his turn at what is kept elsewhere."""
+        return self._events(_TURN)
 
     def stir(self) -> None:
         """Have those who wait for changes look: what hung answers again."""
         if self._watch is not None:
             self._watch.stir()
 
-    def turn(self) -> AbstractContextManager[None]:
+    def in_time(self) -> Callable[[], None]:
+        """Return what raises StoreError once a call that begins now has taken so long that nobody waits for it.
+
+        A sign-in or a sign-out replaces whatever is there. One that hung must not replace what came after it.
+        """
+        until = time.monotonic() + self._timeout
+
+        def check() -> None:
+            if time.monotonic() > until:
+                raise StoreError("it took too long, and somebody else may have signed in or out since")
+
+        return check
+
+    def turn(self, *, deed: bool = False) -> AbstractContextManager[None]:
         """Be the only one who compares and writes what is kept elsewhere; blocks, to be entered in a thread.
 
         Not the directory's own lock: what is elsewhere may hang, and others keep files in the same directory. Raises
         StoreSuperseded if the lock was held when this was called, and somebody else took it over; StoreError.
         """
-        return self._turn(self._held)
+        return self._turn(None if deed else self._held)  # A deed belongs to no refresh, and so to no lock.
 
     async def _events(self, suffix: str) -> AsyncGenerator[None, None]:
         async with contextlib.AsyncExitStack() as stack:
-            late = False
             while True:
                 try:
                     target = await self._worker.run(self._prepare)
                     watch = await stack.enter_async_context(self._watching(target))
                     break
                 except StoreError:
-                    late = True
                     await asyncio.sleep(_LATER)  # A directory that cannot be used; saves complain of it.
             name = target.name + suffix
             count = watch.count(name)
-            if late:
-                yield
+            yield  # What happened before there was a watch.
             while True:
                 count = await watch.after(name, count)
                 yield
@@ -195,7 +210,7 @@ class FileStore:
         try:
             async with self._watch_starts:
                 if self._watch is None:
-                    watch = Watch(target.parent, self._worker, target.name)
+                    watch = Watch(target.parent, self._worker, target.name, target.name + _TURN)
                     await watch.start()
                     self._watch = watch
             yield self._watch
@@ -227,7 +242,7 @@ class FileStore:
         target = self._prepare()
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(turn(target.with_name(target.name + ".turn"), target))
+                stack.enter_context(turn(target.with_name(target.name + _TURN), target))
                 if held is not None:
                     with held.committing():
                         pass
@@ -247,13 +262,18 @@ class FileStore:
         except OSError as error:
             raise StoreError(private.explain("cannot be written", target, error)) from error
 
-    def _save(self, session: StoredSession, held: FileLock | None, over: str | None) -> None:
+    def _save(
+        self, session: StoredSession, held: FileLock | None, over: str | None, in_time: Callable[[], None]
+    ) -> None:
         target, data = self._prepare(), self._codec.encode(session)
 
         @contextlib.contextmanager
         def committing() -> Iterator[None]:
             with instant(target.parent) if held is None else held.committing():
-                self._compare(target, over)
+                if over is None:
+                    in_time()
+                else:
+                    self._compare(target, over)
                 yield
 
         @contextlib.contextmanager
@@ -277,10 +297,8 @@ class FileStore:
         except OSError as error:
             _log.warning("store.backup_failed", problem=private.explain("could not be copied", _backup(target), error))
 
-    def _compare(self, target: Path, over: str | None) -> None:
+    def _compare(self, target: Path, over: str) -> None:
         """Raise StoreEnded if the file holds another line, StoreAway if a key that is not here keeps that from us."""
-        if over is None:
-            return
         try:
             line = self._codec.decode(private.read(target, allow_readable=True)).line
         except StoreAway as error:

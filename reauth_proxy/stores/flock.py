@@ -219,8 +219,10 @@ def turn(path: Path, like: Path) -> Iterator[None]:
 
     Raises BlockingIOError if somebody else holds it for longer than three seconds, OSError, StoreError.
     """
-    with _locked(atomic.open_lock(path, like), _INSTANT):
+    descriptor = atomic.open_lock(path, like)
+    with _locked(descriptor, _INSTANT):
         yield
+        os.utime(descriptor)  # Where nobody is told of an end of writing, they look.
 
 
 @contextlib.contextmanager

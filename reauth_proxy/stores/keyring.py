@@ -73,11 +73,15 @@ class KeyringStore:
         Raises StoreError; StoreSuperseded if the lock was lost meanwhile; StoreEnded if the keyring holds another line
         than `over`.
         """
-        text, turn = record.encode(session).decode("ascii"), self._beside.turn()
+        text, in_time = record.encode(session).decode("ascii"), self._beside.in_time()
+        turn = self._beside.turn(deed=over is None)
 
         def write() -> None:
             with turn:
-                self._compare(over)
+                if over is None:
+                    in_time()
+                else:
+                    self._compare(over)
                 self._keyring().set_password(SERVICE, self._name, text)
 
         await self._call("be written", write, to_the_end=True)
@@ -91,8 +95,8 @@ class KeyringStore:
         await self._beside.confirm()
 
     def changes(self) -> AsyncGenerator[None, None]:
-        """Yield whenever a process let go of the lock, for keyrings tell of nothing, or one that hung answers again."""
-        return self._beside.releases()
+        """Yield whenever somebody may have written, for keyrings tell of nothing, or one that hung answers again."""
+        return self._beside.turns()
 
     async def close(self) -> None:
         """A call that hangs is left behind."""
@@ -117,10 +121,8 @@ class KeyringStore:
         backend.set_password(SERVICE, probe, "check")
         backend.delete_password(SERVICE, probe)
 
-    def _compare(self, over: str | None) -> None:
+    def _compare(self, over: str) -> None:
         """Raise StoreEnded if the entry is a session of another line."""
-        if over is None:
-            return
         text = self._keyring().get_password(SERVICE, self._name)
         if text is None:
             return

@@ -80,7 +80,8 @@ return 1
 """
 
 #: Arguments: holder, channel, fence of a grant that was of no use, or 0. Lets go of a lock that is held still; one that
-#: ran out is let go of as well. A number of no use is given back: somebody whom Redis forgot may have it too.
+#: ran out is let go of as well. A number of no use is given back: somebody whom Redis forgot may have it too. And all
+#: others are told to look what Redis holds.
 RELEASE: Final = """
 local held = redis.call('GET', KEYS[2]) == ARGV[1]
 local last = redis.call('HGET', KEYS[1], 'holder') == ARGV[1]
@@ -90,6 +91,7 @@ end
 if last and redis.call('HGET', KEYS[1], 'fence') == ARGV[3] then
   redis.call('HINCRBY', KEYS[1], 'fence', -1)
   redis.call('HDEL', KEYS[1], 'holder')
+  redis.call('PUBLISH', ARGV[2], 'news')
 elseif held or last then
   redis.call('HSET', KEYS[1], 'free', ARGV[1])
 else

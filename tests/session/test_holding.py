@@ -32,6 +32,7 @@ REFUSED = StoredSession(None, life="ann", signed_out="refresh_denied")
 
 FIRST = session(1)
 UNROTATED = replace(session(2), life=mark("ann-2"), spent=())
+FRESH = session(0)
 AFTER_ANN = replace(session(0, life="bob"), roots=("ann", "bob"))
 
 
@@ -59,7 +60,9 @@ def holding(known: StoredSession | None = FIRST) -> Holding:
         (replace(REFUSED, spent=session(3).spent), session(2), False, Reading.NEWS),
         (AFTER_ANN, replace(session(3), roots=("ann",)), False, Reading.WENT_BACK),
         (AFTER_ANN, replace(session(3), roots=("ann",)), True, Reading.WENT_BACK),
-        (AFTER_ANN, replace(ENDED, roots=("ann",)), False, Reading.WENT_BACK),
+        (AFTER_ANN, replace(FRESH, access_token=secret("access"), roots=("ann",)), False, Reading.WENT_BACK),
+        (AFTER_ANN, FRESH, False, Reading.NEWS),  # Ann signed in again, where nobody knew of Bob
+        (AFTER_ANN, replace(ENDED, roots=("ann",)), False, Reading.NEWS),
         (AFTER_ANN, replace(session(0), roots=("bob", "ann")), False, Reading.NEWS),
         (AFTER_ANN, replace(session(0, life="cho"), roots=("ann", "cho")), False, Reading.NEWS),
     ],
@@ -70,6 +73,21 @@ def test_what_is_known_and_what_is_there(
     found = holding(known)
     assert found.read(stored, ours_is_dead=dead) is reading
     assert found.seen == stored.line
+
+
+@pytest.mark.parametrize("earlier", [FRESH, ENDED])
+def test_what_was_seen_before_somebody_else_signed_in_is_no_news(earlier: StoredSession) -> None:
+    found = holding(earlier)
+    found.heard(AFTER_ANN)
+    assert found.read(replace(earlier, used_at=5.0), ours_is_dead=False) is Reading.WENT_BACK
+    assert not found.is_deed(earlier)
+
+
+def test_only_so_much_of_what_was_seen_before_is_remembered() -> None:
+    found = holding(FRESH)
+    for number in range(1, 200):
+        found.heard(session(number))
+    assert len(found.past) == 64
 
 
 @pytest.mark.parametrize(

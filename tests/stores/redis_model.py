@@ -131,6 +131,7 @@ def release(keys: Keys, now: float, holder: str, useless: int) -> Result:
     if last and keys.session.get("fence") == str(useless):
         keys.session["fence"] = str(keys.fence - 1)
         del keys.session["holder"]
+        keys.news = (*keys.news, "news")
     elif held or last:
         keys.session["free"] = holder
     else:

@@ -135,10 +135,9 @@ async def test_a_lock_file_is_never_followed_elsewhere(tmp_path: Path) -> None:
 async def test_every_save_of_another_process_is_heard_of(tmp_path: Path) -> None:
     one, other = (FileStore(tmp_path / "session.json") for _ in range(2))
     changes = other.changes()
-    heard = asyncio.ensure_future(anext(changes))
-    await asyncio.sleep(0.1)
+    await anext(changes)  # It listens now.
+    await one.save(OLD)
     async with asyncio.timeout(20):
-        await one.save(OLD)
-        await heard
+        await anext(changes)
     assert await other.load() == OLD
     await changes.aclose()

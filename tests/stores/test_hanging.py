@@ -88,8 +88,8 @@ async def test_a_save_that_hangs_is_told_by_its_name_and_the_next_calls_fail_at_
 async def test_whoever_listens_hears_when_the_disk_answers_again(tmp_path: Path, disk: Disk) -> None:
     store = a_store(tmp_path)
     changes = store.changes()
+    await anext(changes)  # It listens now.
     heard = asyncio.ensure_future(anext(changes))
-    await until(lambda: store._watch is not None)
     disk.hang(store)
     with pytest.raises(StoreSlow):
         await store.check()

@@ -110,15 +110,26 @@ async def test_processes_keep_each_other_off_and_hear_of_each_other(tmp_path: Pa
     one, other = a_store(tmp_path), a_store(tmp_path)
     other._beside._lock_timeout = 0.1
     changes = other.changes()
+    await anext(changes)  # It listens now.
     heard = asyncio.ensure_future(anext(changes))
-    await asyncio.sleep(0.1)
     async with one.lock():
         with pytest.raises(StoreBusy):
             async with other.lock():
                 pass
-        await one.save(NEW)
+        await one.save(NEW, over="")
     async with asyncio.timeout(20):
         await heard
+    assert await other.load() == NEW
+    await changes.aclose()
+
+
+async def test_a_sign_in_that_takes_no_lock_is_heard_of(tmp_path: Path, backend: PlaintextKeyring) -> None:
+    one, other = a_store(tmp_path), a_store(tmp_path)
+    changes = other.changes()
+    await anext(changes)  # It listens now.
+    await one.save(NEW)
+    async with asyncio.timeout(20):
+        await anext(changes)
     assert await other.load() == NEW
     await changes.aclose()
 
@@ -130,5 +141,5 @@ async def test_a_holder_that_lost_the_lock_does_not_write(tmp_path: Path, backen
         async with other.lock():
             await other.save(NEW)
             with pytest.raises(StoreSuperseded):
-                await one.save(OLD)
+                await one.save(OLD, over=NEW.line)
     assert await other.load() == NEW
