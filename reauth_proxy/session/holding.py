@@ -121,7 +121,9 @@ class Holding:
         A refusal of the same life is none: a refresh that runs may know better.
         """
         known = self.wanted or self.known
-        if known is None or stored.line == known.line or (self.owes_a_deed and stored.line in self.before):
+        if known is None or stored == self.known or stored.line == known.line:
+            return False
+        if self.owes_a_deed and stored.line in self.before:
             return False
         if self._is_from_before(stored, known):
             return False

@@ -161,6 +161,12 @@ class TestDeeds:
         found.want_deed(session(0, life="bob"))
         assert not found.is_deed(session(1))
 
+    def test_what_is_known_is_none_though_something_else_is_to_be_there(self) -> None:
+        found = holding(ENDED)
+        found.want(session(0, life="bob"))
+        assert not found.is_deed(ENDED)
+        assert found.is_deed(session(0, life="eve"))
+
     def test_what_is_from_before_our_life_is_none(self) -> None:
         assert not holding(AFTER_ANN).is_deed(replace(session(3), roots=("ann",)))
         assert holding(AFTER_ANN).is_deed(replace(session(0), roots=("bob", "ann")))

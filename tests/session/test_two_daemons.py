@@ -176,6 +176,8 @@ class TwoDaemons(RuleBasedStateMachine):
         daemon = self.daemons[which]
         if not daemon.up or daemon.family is None or not daemon.family.used:
             return
+        if daemon.access is None or daemon.access.slow:
+            return  # By the time that it counts somebody may have signed out: then it is tried.
         spent = [token for token in daemon.family.used if daemon.session._book.lineage.has_spent(token)]  # type: ignore[union-attr]
         if spent:
             daemon.sign_in(spent[-1], None)
