@@ -136,13 +136,14 @@ class Holding:
         """
         if None in (stored.life, ours.life):
             return False
-        if _trace(stored) not in self.past and (stored.refresh_token is None or _is_fresh(stored)):
-            return False
+        seen, newest = _trace(stored) in self.past, stored.refresh_token
+        fresh = newest is None or _is_fresh(stored)
         if stored.life != ours.life:
-            return stored.life in ours.roots and ours.life not in stored.roots
-        if ours.signed_out != "signed_out" or stored.refresh_token is None:
-            return False
-        return stored.refresh_token.fingerprint() in ours.spent
+            return (seen or not fresh) and stored.life in ours.roots and ours.life not in stored.roots
+        if ours.signed_out != "signed_out" or newest is None or fresh:
+            return False  # The same refresh token may have been brought again, and makes the same record.
+        mark = newest.fingerprint()
+        return mark in ours.spent and (seen or mark != stored.life)
 
     def _know(self, record: StoredSession | None) -> None:
         if self.known is not None:

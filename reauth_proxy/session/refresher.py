@@ -80,6 +80,8 @@ class Session(Requests):
         self._life = 0
         #: The refresh in flight. Set and cleared with no await in between question and answer.
         self._in_flight: Refresh | None = None
+        #: Those that were superseded while they saved.
+        self._superseded: set[Refresh] = set()
         self._tasks: set[asyncio.Task[None]] = set()  # strong references
         self._renewal = Renewal(self._until_renewal, self._renew)
         self._late = Late(
@@ -226,6 +228,10 @@ class Session(Requests):
         self._book.start()
         plan = (self._book, self._ledger, self._calls, self._clock, self._random)
         refresh = self._in_flight = Refresh(self.name, cause, *plan, self._settle)
+        for earlier in self._superseded:
+            if earlier.orphan is not None and earlier.orphan[1] == self._book.refresh_token:
+                refresh.take(*earlier.orphan)  # It has been asked for, and somebody signed in with it again.
+                earlier.orphan = None
         self._keep_task(self._run(refresh), f"refresh of {self.name}")
 
     def _start_now(self) -> Refresh | None:
@@ -241,6 +247,7 @@ class Session(Requests):
         try:
             await refresh.run()
         finally:
+            self._superseded.discard(refresh)
             if self._in_flight is refresh:
                 self._in_flight = None
                 if self._book.state in IN_FLIGHT:
@@ -281,6 +288,7 @@ class Session(Requests):
         """
         if self._in_flight is not None:
             self._in_flight.supersede(ended=ended)
+            self._superseded.add(self._in_flight)
             self._in_flight = None
             self._late.see_off(ended=False)
 

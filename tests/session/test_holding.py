@@ -75,6 +75,19 @@ def test_what_is_known_and_what_is_there(
     assert found.seen == stored.line
 
 
+def test_the_refresh_token_that_was_signed_out_of_may_be_brought_again() -> None:
+    first = replace(FRESH, life=mark("ann-0"), roots=(mark("ann-0"),))
+    ended = replace(first, refresh_token=None, signed_out="signed_out", spent=(mark("ann-0"),))
+    found = holding(first)
+    found.heard(ended)
+    assert found.read(first, ours_is_dead=True) is Reading.NEWS
+    used = replace(first, access_token=secret("access"))
+    found.heard(used)
+    found.heard(ended)
+    assert found.read(used, ours_is_dead=True) is Reading.WENT_BACK
+    assert found.read(replace(first, access_token=secret("new")), ours_is_dead=True) is Reading.NEWS
+
+
 @pytest.mark.parametrize("earlier", [FRESH, ENDED])
 def test_what_was_seen_before_somebody_else_signed_in_is_no_news(earlier: StoredSession) -> None:
     found = holding(earlier)
