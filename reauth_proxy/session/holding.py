@@ -96,7 +96,8 @@ class Holding:
         self.seen = stored.line
         wanted = self.wanted
         if wanted is not None and self.deliberate:
-            if stored.line in self.before and stored.line != wanted.line:
+            before = stored.line in self.before and stored.line != wanted.line
+            if before or self._is_from_before(stored, wanted):
                 return Reading.NOTHING_NEW  # A deed of ours comes after that.
             self.deliberate = False  # It is there, or somebody else's came later.
         if stored == wanted:
@@ -132,12 +133,13 @@ class Holding:
     def _is_from_before(self, stored: StoredSession, ours: StoredSession) -> bool:
         """Tell whether the store is back at an earlier life that ours knows of, or before the sign-out of this one.
 
-        A new sign-in with an old refresh token, or a sign-out that was never seen before, is none of that.
+        A new sign-in with an old refresh token, or a sign-out that was never seen before, is none of that; a denial of
+        the earlier life is.
         """
         if None in (stored.life, ours.life):
             return False
         seen, newest = _trace(stored) in self.past, stored.refresh_token
-        fresh = newest is None or _is_fresh(stored)
+        fresh = _is_fresh(stored)
         if stored.life != ours.life:
             return (seen or not fresh) and stored.life in ours.roots and ours.life not in stored.roots
         if ours.signed_out != "signed_out" or newest is None or fresh:
@@ -156,7 +158,9 @@ class Holding:
 
 
 def _is_fresh(stored: StoredSession) -> bool:
-    """Tell whether nothing has come of this sign-in yet."""
+    """Tell whether this may be somebody's deed just now: a sign-out, or a sign-in of which nothing has come yet."""
+    if stored.refresh_token is None:
+        return stored.signed_out != "refresh_denied"
     return stored.access_token is None and not stored.spent
 
 

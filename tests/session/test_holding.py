@@ -63,6 +63,7 @@ def holding(known: StoredSession | None = FIRST) -> Holding:
         (AFTER_ANN, replace(FRESH, access_token=secret("access"), roots=("ann",)), False, Reading.WENT_BACK),
         (AFTER_ANN, FRESH, False, Reading.NEWS),  # Ann signed in again, where nobody knew of Bob
         (AFTER_ANN, replace(ENDED, roots=("ann",)), False, Reading.NEWS),
+        (AFTER_ANN, replace(REFUSED, roots=("ann",)), False, Reading.WENT_BACK),
         (AFTER_ANN, replace(session(0), roots=("bob", "ann")), False, Reading.NEWS),
         (AFTER_ANN, replace(session(0, life="cho"), roots=("ann", "cho")), False, Reading.NEWS),
     ],
@@ -150,6 +151,13 @@ class TestDeeds:
         found.want_deed(ended)
         assert found.read(session(1, life="bob"), ours_is_dead=True) is Reading.NOTHING_NEW
         assert found.wanted == ended
+
+    def test_a_denial_of_the_life_before_takes_nothing_away(self) -> None:
+        found = holding()
+        found.want_deed(AFTER_ANN)
+        assert found.read(replace(REFUSED, roots=("ann",)), ours_is_dead=False) is Reading.NOTHING_NEW
+        assert not found.is_deed(replace(REFUSED, roots=("ann",)))
+        assert found.owes_a_deed
 
     def test_one_that_somebody_did_elsewhere_meanwhile_is_news(self) -> None:
         found = holding()

@@ -469,6 +469,112 @@ class TestRevocation:
         assert pair.a.family is bob
 
 
+class TestWhatComesTooLate:
+    def test_a_trial_whose_answer_is_being_saved_is_not_asked_for_again_by_a_sign_in(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make()
+        in_use(pair)
+        pair.server.pace = "calls wait"
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        pair.a.access.slow = "before"  # type: ignore[union-attr]
+        answer(pair)
+        pair.a.sign_in(bob.current, None)
+        recover(pair)
+        assert asked(pair, pair.a) == asked(pair, pair.b) == "accepted"
+        assert pair.a.family is pair.b.family is pair.stored is bob
+        assert not bob.reused
+
+    @pytest.mark.parametrize("with_access", [False, True])
+    def test_a_trial_is_not_asked_for_again_by_a_sign_in_elsewhere(
+        self, make: Callable[..., Pair], with_access: bool
+    ) -> None:
+        pair = make()
+        in_use(pair)
+        pair.server.pace = "answers wait"
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        pair.b.sign_in(bob.current, pair.server.access_token(bob) if with_access else None)
+        pair.world.pass_time(1)
+        answer(pair)
+        recover(pair)
+        pair.world.pass_time(65)
+        assert asked(pair, pair.a) == asked(pair, pair.b) == "accepted"
+        assert pair.a.family is pair.b.family is pair.stored is bob
+        assert not bob.reused
+
+    def test_what_a_trial_used_up_is_not_tried_at_the_next_start_though_somebody_signed_in_meanwhile(
+        self, make: Callable[..., Pair]
+    ) -> None:
+        pair = make()
+        in_use(pair)
+        pair.server.pace = "calls wait"
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        pair.a.access.slow = "before"  # type: ignore[union-attr]
+        answer(pair)
+        ann = pair.server.sign_in("ann")
+        pair.a.sign_in(ann.current, None)
+        recover(pair)
+        asked_before = pair.server.presented
+        pair.a.stop()
+        pair.a.start()
+        pair.world.pass_time(5)
+        assert pair.server.presented == asked_before
+        assert pair.a.family is pair.stored is ann
+        assert not bob.reused
+
+    def test_who_signs_out_and_in_with_the_same_token_asks_for_nothing_that_is_being_saved(
+        self, make: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = make(configured=False)
+        ann = pair.server.sign_in("ann")
+        pair.a.sign_in(ann.current, None)
+        pair.world.settle()
+        token = ann.current
+        pair.server.pace = "calls wait"
+        request = pair.a.request()
+        pair.world.settle()
+        pair.a.access.slow = "before"  # type: ignore[union-attr]
+        answer(pair)
+        monkeypatch.setattr(pair.server, "revoke", lambda *_: None)
+        pair.a.sign_out()
+        pair.world.pass_time(2)
+        assert request.result() == "signed_out"
+        pair.a.sign_in(token, None)
+        pair.world.pass_time(2)
+        request = pair.a.request()
+        recover(pair)
+        assert request.result() == "accepted"
+        assert pair.server.presented == 1
+        assert not ann.reused
+
+    def test_one_access_token_serves_both_where_refresh_tokens_stay_the_same(
+        self, make: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = make(rotates=False, lifetime=600.0)
+        issue = pair.server.access_token
+
+        def the_only_one(family: Family) -> Secret:
+            family.access.clear()
+            return issue(family)
+
+        monkeypatch.setattr(pair.server, "access_token", the_only_one)
+        for _ in range(10):
+            assert asked(pair, pair.a) == asked(pair, pair.b) == "accepted"
+        assert pair.server.presented == 2, "in twenty minutes, with tokens that live for ten"
+
+
+def recover(pair: Pair) -> None:
+    """All is prompt again."""
+    for daemon in pair.daemons:
+        daemon.access.slow = ""  # type: ignore[union-attr]
+        daemon.access.go_on(99)  # type: ignore[union-attr]
+    pair.server.pace = "at once"
+    pair.world.pass_time(5)
+
+
 def login(pair: Pair, family: Family) -> None:
     """``reauth-proxy login``."""
     commands = Commands(pair.world, pair.server, pair.store)
