@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,26 @@ async def test_a_save_that_hung_is_refused_once_another_process_took_the_lock_ov
     await until(lambda: not one._worker.hangs)
     assert await one.load() == await other.load() == OTHERS
     assert await one.load_backup() == OTHERS
+    await one.close()
+    await other.close()
+
+
+async def test_a_sign_in_that_hung_is_refused_once_another_process_may_have_signed_in(
+    tmp_path: Path, disk: Disk
+) -> None:
+    one, other = a_store(tmp_path), a_store(tmp_path, "other")
+    await one.save(OLD)
+    disk.hang(one)
+    one._timeout = SHORT
+    with pytest.raises(StoreSlow):
+        await one.save(NEW)
+    later = replace(OTHERS, life="2222")
+    await other.save(later)
+    disk.go_on()
+    await until(lambda: not one._worker.hangs)
+    assert await one.load() == await other.load() == later
+    await one.save(NEW)
+    assert await other.load() == NEW, "it counts again if it is wanted still"
     await one.close()
     await other.close()
 
