@@ -128,7 +128,6 @@ TESTED_ELSEWHERE: Final = {
     "session/requests.py": "tests/session/test_refresher.py",
     "session/stats.py": "tests/session/test_refresher.py",
     "forward/attempt.py": "tests/forward/test_forwarder.py",
-    "session/ledger.py": "tests/session/test_refresher.py",
     "session/late.py": "tests/session/test_two_lives.py",
     "session/renewal.py": "tests/session/test_refresher.py",
     "session/snapshot.py": "tests/session/test_refresher.py",
