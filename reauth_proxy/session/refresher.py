@@ -108,7 +108,8 @@ class Session(Requests):
             self._book.lineage.endpoint = endpoint_id
             self._book.hurry()
             # What was configured may have been refused only because of the configuration before.
-            if self._book.revive() or (self._configured and self._book.configure(self._configured, self._clock())):
+            revived = self._book.revive()
+            if (self._configured and self._book.configure(self._configured, self._clock())) or revived:
                 self._told()
             if self._in_flight is not None:
                 self._in_flight.nudge(by_the_store=False)

@@ -324,6 +324,18 @@ class TestConfigurations:
         pair.world.pass_time(1)
         assert pair.a.family is pair.b.family is bob
 
+    def test_so_is_one_that_was_configured_since(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        in_use(pair)
+        bob = pair.server.sign_in("bob")
+        pair.a.adjust(False)
+        pair.a.configure(bob.current)
+        pair.world.pass_time(200)
+        asked(pair, pair.a)
+        pair.a.adjust(True)
+        pair.world.pass_time(60)
+        assert pair.a.family is pair.b.family is pair.stored is bob
+
     def test_a_typo_where_nobody_is_signed_in_replaces_no_sign_in_elsewhere(self, make: Callable[..., Pair]) -> None:
         pair = make(configured=False)
         assert pair.b.access is not None

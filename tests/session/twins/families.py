@@ -21,6 +21,7 @@ class Family:
     Attributes:
         access: the access tokens that are good, with their expiry on the wall clock.
         used: the refresh tokens that were rotated away, with what came of it.
+        replaced: those of them that nobody presented: a lenient server gave another one for the token before.
         excuse: why nobody can be blamed for its end, or for its going on: None where somebody can.
     """
 
@@ -30,6 +31,7 @@ class Family:
     alive: bool = True
     access: dict[Secret, float] = field(default_factory=dict)
     used: dict[Secret, Use] = field(default_factory=dict)
+    replaced: set[Secret] = field(default_factory=set)
     reused: bool = False
     excuse: str | None = None
 
@@ -257,11 +259,14 @@ class Server:
         call.use = family.used[call.used] = Use(successor, call.process)
         if superseded is not None:
             family.used[superseded] = call.use
+            family.replaced.add(superseded)
         family.current = successor
         return Issued(access, successor, self.lifetime)
 
     def _judge(self, family: Family, call: Call) -> None:
         """A refresh token that was used up is presented: by whose fault?"""
+        if call.used in family.replaced:
+            return  # Nobody used it: it was judged when the one before was presented twice.
         use, process = family.used[call.used], call.process
         whose = f"{process} presents {call.used.reveal()}, which {use.by} used up"
         if self._stopped(process):
