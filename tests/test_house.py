@@ -128,7 +128,6 @@ TESTED_ELSEWHERE: Final = {
     "session/requests.py": "tests/session/test_refresher.py",
     "session/stats.py": "tests/session/test_refresher.py",
     "forward/attempt.py": "tests/forward/test_forwarder.py",
-    "session/late.py": "tests/session/test_two_lives.py",
     "session/renewal.py": "tests/session/test_refresher.py",
     "session/snapshot.py": "tests/session/test_refresher.py",
     "session/history.py": "tests/control/test_report.py",
