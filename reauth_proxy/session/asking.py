@@ -58,8 +58,7 @@ class Asking:
         self._chronicle = Chronicle(name, cause, book, clock)
         self.orphan: tuple[Issued, Secret] | None = None
         self._tried = False
-        #: What the last call was made with, until what it brings is in force or of no use.
-        self._used: Secret | None = None
+        #: What a call has brought that was made by somebody else, and the refresh token that was used.
         self._given: tuple[Issued, Secret] | None = None
         #: Fingerprint of the token endpoint's configuration that the last call went by.
         self._endpoint = ""
@@ -88,10 +87,6 @@ class Asking:
         if not self._superseded.done():
             self._superseded.set_result(None)
             self._progress.move(Step.SUPERSEDED)
-
-    def asks_with(self, refresh_token: Secret | None) -> bool:
-        """Tell whether a call with this refresh token was made, and what it brings is not in force yet."""
-        return refresh_token is not None and self._used == refresh_token
 
     def take(self, issued: Issued, used: Secret) -> None:
         """Make no call with this refresh token: this is what one that came too late has brought."""
@@ -126,11 +121,9 @@ class Asking:
         loop = asyncio.get_running_loop()
         self._chronicle.begins()
         if self._given is not None and self._given[1] == refresh_token:
-            self._used = refresh_token
             return self._given[0]
         call = self._calls.join(refresh_token, None if access is None else access.value, self._ledger.confirm)
         self._endpoint = self._calls.asked(call)
-        self._used = refresh_token
         timeout = self._book.policy.timeout
         if self._progress.deadline is None:
             await self._wait_for(call, timeout)
@@ -146,8 +139,6 @@ class Asking:
             if isinstance(reply, Issued):
                 self.orphan = reply, refresh_token
             return None
-        if not isinstance(reply, Issued):
-            self._used = None
         return reply or Unavailable("the call was cancelled", broken=True)
 
     async def _wait_for(self, call: asyncio.Task[TokenReply], seconds: float | None) -> None:

@@ -131,27 +131,20 @@ class Following:
         """While a refresh runs, which reads the store itself: see only whether somebody signed in or out."""
         with contextlib.suppress(StoreError):
             deed = await self._ledger.deed()
-            refresh = self._refresh()
-            if deed is None or refresh is None or deed.line == record(self._book).line:
+            if deed is None or self._refresh() is None or deed.line == record(self._book).line:
                 return
-            goes_on = refresh.asks_with(deed.refresh_token)  # What it brings belongs to that life.
-            if not goes_on:
-                self._supersede(deed.refresh_token is None)
+            self._supersede(deed.refresh_token is None)
             self._book.keep()
-            self._adopt(deed, goes_on=goes_on)
+            self._adopt(deed)
 
     async def _look(self) -> None:
         with contextlib.suppress(StoreError):
             self._adopt(await self._ledger.look(ours_is_dead=self._book.refresh_token is None))
 
-    def _adopt(self, news: StoredSession | None, *, goes_on: bool = False) -> None:
-        """Take over what somebody else stored, unless a refresh runs, which reads the store itself.
-
-        Args:
-            goes_on: the refresh that runs does so for what is taken over.
-        """
+    def _adopt(self, news: StoredSession | None) -> None:
+        """Take over what somebody else stored, unless a refresh runs, which reads the store itself."""
         book = self._book
-        if news is None or (self._refresh() is not None and not goes_on):
+        if news is None or self._refresh() is not None:
             return
         life, ours, tried = book.life, book.tokens(), book.candidate is not None
         self._ledger.heard(news)
@@ -167,6 +160,4 @@ class Following:
             # Another process was refused with an older token, or by another endpoint; or one that was to be tried is
             # not to come back by itself.
             self._ledger.keep(record(book))
-        if goes_on:
-            book.start()
         self._heard(verdict)

@@ -20,7 +20,6 @@ from reauth_proxy.session.tokens import (
     Issued,
     Secret,
     StoredSession,
-    TokenReply,
     Unavailable,
 )
 
@@ -119,8 +118,6 @@ class Refresh(Asking):
         if reply is None:
             return None
         book, wanted = self._book, self._book.trying(used)
-        if used == book.refresh_token:  # Somebody has signed in with it meanwhile.
-            return await self._conclude(reply, used)
         if isinstance(reply, Issued) and wanted:
             await self._issue(reply, used, tried=True)
             return None
@@ -142,18 +139,6 @@ class Refresh(Asking):
                 else:
                     book.candidate.postpone(self._clock(), at_once=True)
         await self._end_trial()
-        return None
-
-    async def _conclude(self, reply: TokenReply, used: Secret) -> Unavailable | None:
-        """What was tried is in force by now, and so what came of it counts."""
-        if isinstance(reply, Issued):
-            await self._issue(reply, used, tried=False)
-        elif isinstance(reply, Unavailable):
-            await self._save_what_came(reply, used, doubted=True)
-            return reply
-        else:
-            self._chronicle.denied(reply)
-            await self._deny(used, doubted=False)
         return None
 
     async def _end_trial(self) -> None:
@@ -213,7 +198,7 @@ class Refresh(Asking):
 
     async def _save_late(self) -> Unavailable | None:
         assert self.orphan is not None
-        (issued, used), tried = self.orphan, self._tried and self.orphan[1] != self._book.refresh_token
+        (issued, used), tried = self.orphan, self._tried
         news = await self._ledger.look(ours_is_dead=True)
         if self.superseded:
             return None
@@ -251,10 +236,7 @@ class Refresh(Asking):
         await self._ledger.save(record_after(self._book, issued, token, used, now, tried=tried), begins=tried)
         if not self.superseded:  # Else whoever superseded it saves what is in force now, after us.
             self.orphan = None
-            signed_in = tried and used == self._book.refresh_token  # With the same one, meanwhile.
-            published = self._publish(issued, used, token, tried=tried and not signed_in)
-            if signed_in:
-                self._ledger.keep(published)
+            self._publish(issued, used, token, tried=tried)
 
     def _publish(self, issued: Issued, used: Secret, token: AccessToken | None = None, *, tried: bool) -> StoredSession:
         book, now = self._book, self._clock()

@@ -161,9 +161,7 @@ class Session(Requests):
                 _log.warning("session.kept", detail=_SPENT, **self._who())
             return False
         another = book.life != life
-        if another and self._in_flight is not None and self._in_flight.asks_with(refresh_token):
-            book.start()  # What was tried is in force by now: what the call brings belongs to it.
-        elif another:
+        if another:
             self._supersede(ended=False)
         self._told(book.access if token is not None else None)
         self._go_on()

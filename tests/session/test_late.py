@@ -37,6 +37,17 @@ async def asking(session: Session, endpoint: Endpoint, used: Secret) -> None:
     assert endpoint.running == [used.reveal()]
 
 
+async def many(session: Session) -> None:
+    """A request comes at each turn."""
+    requests = set()
+    for _ in range(100):
+        requests.add(asyncio.create_task(session.token()))
+        await asyncio.sleep(0)
+    await asyncio.wait(requests)
+    for request in requests:
+        request.exception()  # Those of the life before are told that it is over.
+
+
 class TestWhoeverBringsWhatACallIsUsing:
     """Gets what the call brings; a second call would be taken for a theft."""
 
@@ -78,8 +89,10 @@ class TestWhoeverBringsWhatACallIsUsing:
             await asking(session, endpoint, BOB)
             endpoint.gate.set()
             await turns(turn)
+            requests = asyncio.create_task(many(session))
             ended = await sign_in(session, store)  # What the call brought was in force, and was signed out of.
             await asyncio.sleep(30)
+            requests.cancel()
             ended = ended or bool(discarded)
             assert names(await session.token()) != ["access-1"]
             await session.renew()
