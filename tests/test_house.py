@@ -122,6 +122,7 @@ TESTED_ELSEWHERE: Final = {
     "session/asking.py": "tests/session/test_refresher.py",
     "session/chronicle.py": "tests/session/test_refresher.py",
     "session/known.py": "tests/session/test_lives.py",
+    "session/mark.py": "tests/session/test_ledger.py and test_two_lives.py",
     "session/lineage.py": "tests/session/test_lives.py",
     "session/records.py": "tests/session/test_lives.py",
     "session/refresh.py": "tests/session/test_refresher.py",

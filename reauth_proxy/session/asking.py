@@ -53,6 +53,8 @@ class Asking:
         self._superseded = loop.create_future()
         self._hurried = loop.create_future()
         self._nudged = asyncio.Event()
+        #: Somebody wants a call repeated that got a 2xx of which nothing could be read.
+        self._repeats = ledger.marked.rests(book.refresh_token, book.lineage.endpoint)
         #: The store is what was unavailable.
         self._store_failed = False
         self._chronicle = Chronicle(name, cause, book, clock)

@@ -19,14 +19,12 @@ class Candidate:
         origin: what was configured; the same, unless a useless answer brought a newer one.
         not_before: when it may be tried; None at once.
         pause: seconds between the last two attempts.
-        resting: it is tried again only when the configuration changes.
     """
 
     refresh_token: Secret = field(repr=False)
     origin: Secret = field(repr=False)
     not_before: Instant | None = None
     pause: float = 0.0
-    resting: bool = False
 
     def postpone(self, now: Instant, *, at_once: bool = False) -> None:
         """It could not be tried: neither issued against nor refused.
@@ -40,12 +38,8 @@ class Candidate:
 
     def due(self, now: Instant) -> bool:
         """Tell whether it may be tried now."""
-        return not self.resting and (self.not_before is None or self.not_before.reached(now))
-
-    def rest(self) -> None:
-        """An answer came that is of no use, and that may have used it up: it is not sent again by itself."""
-        self.resting = True
+        return self.not_before is None or self.not_before.reached(now)
 
     def hurry(self) -> None:
         """The configuration has changed: it may be tried at once."""
-        self.not_before, self.resting = None, False
+        self.not_before = None

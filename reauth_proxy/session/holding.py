@@ -166,7 +166,7 @@ def _is_fresh(stored: StoredSession) -> bool:
 
 def _trace(record: StoredSession) -> int:
     """Return what tells a record from others, and says nothing of it; a mark is no difference."""
-    return hash(replace(record, used_at=None))
+    return hash(replace(record, used_at=None, answered=None))
 
 
 def _is_newer(stored: StoredSession, ours: StoredSession) -> bool:

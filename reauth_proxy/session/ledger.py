@@ -14,9 +14,10 @@ from reauth_proxy.errors import StoreAway, StoreBusy, StoreCorrupt, StoreEnded, 
 from reauth_proxy.session.calls import where
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.holding import Holding, Reading
+from reauth_proxy.session.mark import Mark
 from reauth_proxy.session.pauses import Pauses
 from reauth_proxy.session.protocols import Store
-from reauth_proxy.session.tokens import Instant, Secret, StoredSession
+from reauth_proxy.session.tokens import Instant, StoredSession
 
 _log = structlog.get_logger()
 
@@ -33,6 +34,9 @@ class Ledger:
 
     Args:
         has_news: called when it is found that the store holds something newer than what was to be saved.
+
+    Attributes:
+        marked: the request, made here or elsewhere, whose answer nobody saved.
     """
 
     def __init__(self, name: str, store: Store, random: Callable[[], float], has_news: Callable[[], None]) -> None:
@@ -44,8 +48,7 @@ class Ledger:
         self._holding = Holding()
         #: Grows with each save.
         self._writes = 0
-        #: A request was made with this refresh token, and its answer is not saved.
-        self._doubted: Secret | None = None
+        self.marked = Mark()
         self._saver: asyncio.Task[None] | None = None
         #: Strong references: what was begun is saved, whoever is cancelled meanwhile.
         self._deeds: set[asyncio.Task[None]] = set()
@@ -73,7 +76,7 @@ class Ledger:
             _log.error("store.recovered", credential=self._name, generation=stored.generation, problem=str(error))
             self.keep(stored)
         self._holding.opened(stored)
-        self._note_mark(stored)
+        self.marked.read(stored)
         return stored
 
     def changes(self) -> AsyncGenerator[None, None]:
@@ -126,7 +129,7 @@ class Ledger:
             self._holding.seen = ""
             await self._put_back()
             return None
-        self._note_mark(stored)
+        self.marked.read(stored)
         reading = self._holding.read(stored, ours_is_dead=ours_is_dead)
         if reading is Reading.WENT_BACK:
             self._complain("read", StoreError("it went back to an older session; ours is put there again"))
@@ -156,36 +159,38 @@ class Ledger:
         """Raise StoreError unless the lock, where it could be had, is held still."""
         await self._store.confirm()
 
-    def doubts(self, refresh_token: Secret | None) -> bool:
-        """Tell whether a request was made with this refresh token, here or elsewhere, whose answer nobody saved."""
-        return refresh_token is not None and self._doubted == refresh_token
-
     async def mark(self, record: StoredSession, now: Instant | None) -> None:
         """Note, durably if that can be, that the record's refresh token is about to be used.
 
         Args:
             now: when; None where it is another refresh token: then there is only to be seen whether this can be saved.
 
-        Raises:
-            StoreSuperseded, StoreAway: it must not be.
+        Raises StoreSuperseded or StoreAway if it must not be.
         """
-        known = self._holding.known
-        before = known.used_at if known is not None and self.doubts(record.refresh_token) else None
+        mark = replace(self.marked)
+        if now is not None:
+            mark.begin(record.refresh_token, now.wall)
         try:
-            await self._write(
-                replace(record, used_at=before if now is None else now.wall), "marked", self._holding.seen
-            )
+            await self._write(mark.on(record), "marked", self._holding.seen)
         except StoreError as error:
             if isinstance(error, StoreSuperseded | StoreAway):
                 raise
         if now is not None:
-            self._doubted = record.refresh_token
+            self.marked = mark
+
+    async def rest(self, record: StoredSession, endpoint: str) -> None:
+        """Note that an endpoint so configured gave a 2xx of which nothing could be read: it may be used up."""
+        self.marked.answered = endpoint
+        await self._remark(record)
 
     async def unmark(self, record: StoredSession) -> None:
         """Remove the mark: an answer came, and the refresh token was not used up."""
-        self._doubted = None
+        self.marked.clear()
+        await self._remark(record)
+
+    async def _remark(self, record: StoredSession) -> None:
         with contextlib.suppress(StoreError):
-            await self._write(record, "marked", self._holding.seen)
+            await self._write(self.marked.on(record), "marked", self._holding.seen)
 
     async def save(self, record: StoredSession, *, begins: bool = False) -> None:
         """Save, with the lock held. Returns when the record is stored, or a background task has been left to do it.
@@ -279,10 +284,6 @@ class Ledger:
         if (lost := self._holding.lost()) is not None:
             self.keep(lost)
 
-    def _note_mark(self, stored: StoredSession | None) -> None:
-        if stored is not None and stored.used_at is not None:
-            self._doubted = stored.refresh_token
-
     def _start(self) -> None:
         """Have the background task run."""
         if self._saver is None and not self._closing:
@@ -329,7 +330,7 @@ class Ledger:
         self._writes += 1
         self._holding.saved(record)
         if record.used_at is None:
-            self._doubted = None
+            self.marked.clear()
             _log.debug("store.saved", credential=self._name, generation=record.generation)
         if self._holding.wanted is None:
             self._recovered("written", "marked", "read")

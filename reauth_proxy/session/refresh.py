@@ -90,7 +90,9 @@ class Refresh(Asking):
             assert used is not None, "a session that refreshes has a refresh token"
             if used != self._book.refresh_token:
                 return await self._try_candidate(used)
-            doubted = self._ledger.doubts(used)
+            if not self._repeats and self._ledger.marked.rests(used, self._book.lineage.endpoint):
+                return Unavailable("a 2xx of which nothing could be read, which another process got", answered=True)
+            doubted = self._ledger.marked.doubts(used)
             if doubted:
                 self._chronicle.repeated()
             await self._ledger.mark(record(self._book), self._clock())
@@ -133,7 +135,7 @@ class Refresh(Asking):
                 book.hold(reply.refresh_token, used)
             if wanted and book.candidate is not None:
                 if reply.answered and reply.refresh_token is None:
-                    book.candidate.rest()
+                    book.refuse(used, self._endpoint)  # It may be used up: another configuration may read more.
                 elif not reply.broken or book.candidate.pause:
                     book.candidate.postpone(self._clock())
                 else:
@@ -152,7 +154,9 @@ class Refresh(Asking):
         if reply.refresh_token is not None:
             self._book.hold(reply.refresh_token, used)
             await self._ledger.save(record(self._book))
-        elif not reply.broken and not reply.answered and not doubted:
+        elif reply.answered:
+            await self._ledger.rest(record(self._book), self._endpoint)
+        elif not reply.broken and not doubted:
             await self._ledger.unmark(record(self._book))
 
     def _adopt(self, news: StoredSession) -> bool:

@@ -127,7 +127,7 @@ class Session(Requests):
         self.news.tell()
         self._renewal.arm()
         self._following.start()
-        if self._ledger.doubts(self._book.refresh_token):
+        if self._ledger.marked.doubts(self._book.refresh_token) and not self._rests:
             self._refresh("interrupted")
 
     async def renew(self) -> AccessToken:
@@ -304,8 +304,13 @@ class Session(Requests):
         if self._closing or self._in_flight is not None:
             return None
         now = self._clock()
-        waits = [until_trial(self._book, now), until_renewal(self._book, now) if self._policy.background else None]
+        background = self._policy.background and not self._rests
+        waits = [until_trial(self._book, now), until_renewal(self._book, now) if background else None]
         return min((wait for wait in waits if wait is not None), default=None)
+
+    @property
+    def _rests(self) -> bool:
+        return self._ledger.marked.rests(self._book.refresh_token, self._book.lineage.endpoint)
 
     def _renew(self) -> None:
         self._refresh("configured" if self._book.trial_due(self._clock()) else "renewal")

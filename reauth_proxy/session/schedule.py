@@ -105,7 +105,7 @@ def until_renewal(book: Book, now: Instant) -> float | None:
 def until_trial(book: Book, now: Instant) -> float | None:
     """Return in how many seconds a refresh token is to be tried, None if there is none."""
     candidate = book.candidate
-    if candidate is None or not book.has_trial or candidate.resting or book.state not in (State.READY, State.COOLING):
+    if candidate is None or not book.has_trial or book.state not in (State.READY, State.COOLING):
         return None
     wait = 0.0 if candidate.not_before is None else seconds_between(now, candidate.not_before)
     return min(max(wait, book.cooling(now) or 0.0, 0.0), LONGEST_NAP)

@@ -198,6 +198,8 @@ class StoredSession:
         refresh_expires_at: wall-clock expiry of `refresh_token` in epoch seconds, or None where unknown.
         used_at: when, in epoch seconds, a token request with this refresh token began whose answer has not been saved;
             None if there is none. A journal mark: two sessions that differ in it alone are equal.
+        answered: fingerprint of the token endpoint's configuration, if by that the request was answered with a 2xx of
+            which nothing could be read: only a request asks again. Part of the mark.
     """
 
     refresh_token: Secret | None
@@ -213,6 +215,7 @@ class StoredSession:
     denials: tuple[str, ...] = ()
     refresh_expires_at: float | None = None
     used_at: float | None = field(default=None, compare=False)
+    answered: str | None = field(default=None, compare=False)
 
     @property
     def line(self) -> str:

@@ -14,6 +14,7 @@ VERSION: Final = 1
 #: What the first records did not have.
 _LATER: Final[dict[str, Any]] = {
     "used_at": None,
+    "answered": None,
     "life": None,
     "roots": None,
     "spent": [],
@@ -46,6 +47,7 @@ def encode(session: StoredSession) -> bytes:
         "denials": session.denials,
         "refresh_expires_at": session.refresh_expires_at,
         "used_at": session.used_at,
+        "answered": session.answered,
     }
     return json.dumps(record, indent=1).encode("ascii") + b"\n"
 
@@ -81,6 +83,7 @@ def decode(data: bytes) -> StoredSession:
             denials=_strings(record, "denials"),
             refresh_expires_at=_moment(record, "refresh_expires_at"),
             used_at=_moment(record, "used_at"),
+            answered=_string(record, "answered"),
         )
     except KeyError as error:
         name = str(error.args[0])

@@ -284,15 +284,6 @@ class TestCandidates:
         book.refuse(secret("typo"), "e1")
         assert book.due(NOW) == secret("bob-0")
 
-    def test_one_of_which_an_answer_may_have_been_lost_rests_until_the_configuration_changes(self) -> None:
-        book = begun()
-        book.configure(secret("bob-0"), NOW)
-        assert book.candidate is not None
-        book.candidate.rest()
-        assert book.due(NOW.after(1e6)) == secret("ann-0")
-        book.hurry()
-        assert book.due(NOW) == secret("bob-0")
-
     def test_one_that_another_process_dealt_with_is_none_any_more(self) -> None:
         for more in ({"denials": (f"{mark('bob-0')}@e1",)}, {"roots": (mark("bob-0"),)}):
             book = begun()

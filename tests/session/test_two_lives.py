@@ -324,6 +324,24 @@ class TestConfigurations:
         pair.world.pass_time(1)
         assert pair.a.family is pair.b.family is bob
 
+    def test_one_whose_2xx_nobody_could_read_is_not_tried_again_by_itself(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        ann = in_use(pair)
+        pair.server.pace = "calls wait"
+        bob = pair.server.sign_in("bob")
+        pair.a.configure(bob.current)
+        garble(pair)
+        pair.a.stop()
+        pair.a.start()
+        pair.world.pass_time(400)
+        pair.server.revoke_family(ann)
+        asked(pair, pair.a)
+        assert pair.server.repeated == 0
+        asked_before = pair.server.presented
+        pair.a.adjust(right=False)
+        pair.world.pass_time(60)
+        assert pair.server.presented > asked_before, "another configuration may be able to read it"
+
     def test_so_is_one_that_was_configured_since(self, make: Callable[..., Pair]) -> None:
         pair = make()
         in_use(pair)
@@ -479,6 +497,51 @@ class TestRevocation:
         assert not ann.alive
         assert bob.alive
         assert pair.a.family is bob
+
+
+def garble(pair: Pair) -> None:
+    """The token endpoint answers whoever waits for it with a 2xx of which nothing can be read; then all is well."""
+    for call in list(pair.server.calls):
+        pair.server.garble(call)
+    pair.server.pace = "at once"
+    pair.world.pass_time(10)
+
+
+class TestA2xxOfWhichNothingCanBeRead:
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_is_repeated_by_no_daemon_and_no_restart_but_for_a_request(
+        self, make: Callable[..., Pair], which: int
+    ) -> None:
+        pair = make(background=True)
+        in_use(pair)
+        pair.server.pace = "calls wait"
+        pair.world.pass_time(50)
+        assert len(pair.server.calls) == 1
+        garble(pair)
+        asked_before = pair.server.presented
+        daemon = pair.daemons[which]
+        daemon.stop()
+        daemon.start()
+        pair.world.pass_time(600)
+        assert pair.server.presented == asked_before
+        request = daemon.request()
+        pair.world.pass_time(60)
+        assert pair.server.presented == asked_before + 1
+        assert request.done()
+
+    def test_is_repeated_once_the_endpoint_is_configured_otherwise(self, make: Callable[..., Pair]) -> None:
+        pair = make(background=True)
+        in_use(pair)
+        pair.server.pace = "calls wait"
+        pair.world.pass_time(50)
+        garble(pair)
+        asked_before = pair.server.presented
+        for daemon in pair.daemons:
+            daemon.stop()
+            daemon.start()
+        pair.a.adjust(right=False)
+        pair.world.pass_time(1)
+        assert pair.server.presented > asked_before
 
 
 class TestWhatComesTooLate:
