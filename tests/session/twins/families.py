@@ -179,7 +179,9 @@ class Server:
             self.calls.remove(call)
         if call.use is not None and isinstance(reply, Issued) and not call.forgotten:
             call.use.taken_at = self.world.clock.now
-        if isinstance(reply, Denied) and not call.forgotten:
+        # While the store is away, nobody knows whether it was used up meanwhile: then it is asked for again.
+        known = self._trouble_since() < self.world.clock.now
+        if isinstance(reply, Denied) and not call.forgotten and known:
             self.refused.add((process, used, right))
         return reply
 
