@@ -172,6 +172,7 @@ class Ledger:
             mark.begin(record.refresh_token, now.wall)
         try:
             await self._write(mark.on(record), "marked", self._holding.seen)
+            mark.kept = True
         except StoreError as error:
             if isinstance(error, StoreSuperseded | StoreAway):
                 raise

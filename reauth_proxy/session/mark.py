@@ -16,11 +16,13 @@ class Mark:
         used_at: when it began, in epoch seconds.
         answered: fingerprint of the token endpoint's configuration by which it got a 2xx of which nothing could be
             read; None if no such answer came.
+        kept: the store has it, too.
     """
 
     refresh_token: Secret | None = field(default=None, repr=False)
     used_at: float | None = None
     answered: str | None = None
+    kept: bool = False
 
     def doubts(self, refresh_token: Secret | None) -> bool:
         """Tell whether such a request was made with this refresh token."""
@@ -32,16 +34,22 @@ class Mark:
 
     def read(self, stored: StoredSession | None) -> None:
         """Take note of what the store holds."""
-        if stored is not None and stored.used_at is not None:
+        if stored is None:
+            return
+        if stored.used_at is not None:
             self.refresh_token, self.used_at, self.answered = stored.refresh_token, stored.used_at, stored.answered
+            self.kept = True
+        elif self.kept and self.doubts(stored.refresh_token):
+            self.clear()  # Another process asked with it, and has saved what came of that.
 
     def begin(self, refresh_token: Secret | None, at: float) -> None:
         """A request is about to be made."""
-        self.refresh_token, self.used_at, self.answered = refresh_token, at, None
+        self.refresh_token, self.used_at, self.answered, self.kept = refresh_token, at, None, False
 
     def clear(self) -> None:
         """What came of it has been saved, or it has not used the refresh token up."""
         self.refresh_token = self.used_at = self.answered = None
+        self.kept = False
 
     def on(self, record: StoredSession) -> StoredSession:
         """Return the record with the mark, if that is of its refresh token."""

@@ -12,7 +12,7 @@ import pytest
 from reauth_proxy.errors import StoreSuperseded
 from reauth_proxy.session.ledger import Ledger
 from reauth_proxy.session.tokens import StoredSession
-from tests.session.fakes import RecordingStore, secret, turns, virtual
+from tests.session.fakes import RecordingStore, now, secret, turns, virtual
 
 ANN = StoredSession(secret("ann-1"), generation=1, life="ann", roots=("ann",))
 ANN_LATER = replace(ANN, refresh_token=secret("ann-2"), generation=2, spent=("ann-1",))
@@ -129,6 +129,46 @@ class TestDeeds:
             store.answers.set()
             assert await looking is None
             assert store.loads == 3, "at the start, before the sign-in, and after it"
+
+
+class TestMarks:
+    """A request whose answer may have been lost."""
+
+    @virtual
+    async def test_one_that_another_process_has_dealt_with_is_none_any_more(self) -> None:
+        store = RecordingStore(ANN)
+        async with a_ledger(store) as ledger:
+            await ledger.mark(ANN, now())
+            assert ledger.marked.doubts(ANN.refresh_token)
+            store.session = replace(ANN, generation=2)  # The refresh token stays the same.
+            assert await ledger.look() == store.session
+            assert not ledger.marked.doubts(ANN.refresh_token)
+
+    @virtual
+    async def test_one_that_the_store_never_had_stays(self) -> None:
+        store = RecordingStore(ANN)
+        async with a_ledger(store) as ledger:
+            store.failing = True
+            await ledger.mark(ANN, now())
+            await ledger.look()
+            assert ledger.marked.doubts(ANN.refresh_token)
+            store.failing = False
+
+    @virtual
+    async def test_one_that_cannot_be_read_is_told_to_the_next_process(self) -> None:
+        store = RecordingStore(ANN)
+        async with a_ledger(store) as ledger:
+            await ledger.mark(ANN, now())
+            await ledger.rest(ANN, "e1")
+            async with a_ledger(store) as later:
+                assert later.marked.rests(ANN.refresh_token, "e1")
+                assert not later.marked.rests(ANN.refresh_token, "e2")
+                assert later.marked.doubts(ANN.refresh_token)
+            await ledger.mark(ANN, now())
+            assert not ledger.marked.rests(ANN.refresh_token, "e1")
+            await ledger.unmark(ANN)
+            assert store.session is not None
+            assert (store.session.used_at, store.session.answered) == (None, None)
 
 
 class Slow(RecordingStore):
