@@ -288,7 +288,7 @@ class Chaos:
             or self.judge.sure is not before
             or (fault == "forgets" and self._somebody_lags(began))
         ):
-            self.judge.doubt(began - (_LOOK_BACK if fault == "forgets" else 0.0))
+            self.judge.doubt(began - (_LOOK_BACK if fault == "forgets" else 0.0), now)
 
     def _somebody_lags(self, now: float) -> bool:
         """Tell whether a daemon may not know what the store holds."""
