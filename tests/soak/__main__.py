@@ -212,8 +212,8 @@ async def _at_rest(replicas: list[Replica], place: Place, issuer: Issuer, judge:
         good = await served(one, 5.0)
         person = None if good is None else json.loads(good.content)["person"]
         if person != family.person:
-            now = json.loads((await ask(one.control, "/session", "GET")).content)
-            judge.violation("no agreement", time.monotonic(), daemon=one.name, is_=person, due=family.person, now=now)
+            says = json.loads((await ask(one.control, "/session", "GET")).content)
+            judge.violation("no agreement", time.monotonic(), daemon=one.name, is_=person, due=family.person, says=says)
     stored = await place.read()
     there = None if stored is None or stored.refresh_token is None else stored
     if there is None or there.refresh_token is None or there.refresh_token.reveal() != family.newest:
