@@ -102,7 +102,7 @@ class Holding:
             self.deliberate = False  # It is there, or somebody else's came later.
         if stored == wanted:
             self.saved(stored)  # A save that took too long for anybody to wait for it.
-        if stored == self.known:
+        if stored == self.known or self._is_known_end(stored):
             return Reading.NOTHING_NEW
         # What is known was left out above; what else comes from before is an older state of the store.
         ours = wanted or self.known
@@ -122,13 +122,20 @@ class Holding:
         A refusal of the same life is none: a refresh that runs may know better.
         """
         known = self.wanted or self.known
-        if known is None or stored == self.known or stored.line == known.line:
+        if known is None or stored == self.known or stored.line == known.line or self._is_known_end(stored):
             return False
         if self.owes_a_deed and stored.line in self.before:
             return False
         if self._is_from_before(stored, known):
             return False
         return stored.signed_out != "refresh_denied" or stored.life != known.life
+
+    def _is_known_end(self, stored: StoredSession) -> bool:
+        """Tell whether this is the sign-out, with more said of it, after which something else is to be there."""
+        known = self.known
+        if known is None or self.wanted is None or known.refresh_token is not None:
+            return False
+        return stored.line == known.line != self.wanted.line
 
     def _is_from_before(self, stored: StoredSession, ours: StoredSession) -> bool:
         """Tell whether the store is back at an earlier life that ours knows of, or before the sign-out of this one.

@@ -188,6 +188,14 @@ class TestDeeds:
         assert not found.is_deed(ENDED)
         assert found.is_deed(session(0, life="eve"))
 
+    def test_nor_is_it_where_more_is_said_of_it(self) -> None:
+        found = holding(ENDED)
+        found.want(session(0, life="bob"))
+        more = replace(ENDED, spent=(mark("ann-9"),))
+        assert not found.is_deed(more)
+        assert found.read(more, ours_is_dead=True) is Reading.NOTHING_NEW
+        assert holding(ENDED).read(more, ours_is_dead=True) is Reading.NEWS
+
     def test_what_is_from_before_our_life_is_none(self) -> None:
         assert not holding(AFTER_ANN).is_deed(replace(session(3), roots=("ann",)))
         assert holding(AFTER_ANN).is_deed(replace(session(0), roots=("bob", "ann")))
