@@ -26,7 +26,7 @@ class Asking:
 
     Attributes:
         orphan: what it was issued, and is not in force, and the refresh token that was used.
-        ended: somebody signed out, so that this is to be revoked.
+        leftover: a refresh and an access token to be revoked: whoever signed out did not know of them.
     """
 
     def __init__(
@@ -60,11 +60,9 @@ class Asking:
         self._chronicle = Chronicle(name, cause, book, clock)
         self.orphan: tuple[Issued, Secret] | None = None
         self._tried = False
-        #: What a call has brought that was made by somebody else, and the refresh token that was used.
-        self._given: tuple[Issued, Secret] | None = None
         #: Fingerprint of the token endpoint's configuration that the last call went by.
         self._endpoint = ""
-        self.ended = False
+        self.leftover: tuple[Secret, Secret | None] | None = None
 
     def __repr__(self) -> str:
         return f"<Refresh {self._cause}, attempt {self._progress.attempt + 1}, {self._progress.phase.value}>"
@@ -79,20 +77,11 @@ class Asking:
         """What it was for is gone: another refresh token came, or somebody signed out. Its verdict counts no more."""
         return self._superseded.done()
 
-    def supersede(self, *, ended: bool) -> None:
-        """Let go of the running call, and touch the session no more.
-
-        Args:
-            ended: by a sign-out, and not by another sign-in.
-        """
-        self.ended = self.ended or ended
+    def supersede(self) -> None:
+        """Let go of the running call, and touch the session no more."""
         if not self._superseded.done():
             self._superseded.set_result(None)
             self._progress.move(Step.SUPERSEDED)
-
-    def take(self, issued: Issued, used: Secret) -> None:
-        """Make no call with this refresh token: this is what one that came too late has brought."""
-        self._given = issued, used
 
     def hurry(self) -> None:
         """Wait for the running call, but start no other."""
@@ -122,8 +111,6 @@ class Asking:
         access = self._book.access
         loop = asyncio.get_running_loop()
         self._chronicle.begins()
-        if self._given is not None and self._given[1] == refresh_token:
-            return self._given[0]
         call = self._calls.join(refresh_token, None if access is None else access.value, self._ledger.confirm)
         self._endpoint = self._calls.asked(call)
         timeout = self._book.policy.timeout
@@ -136,12 +123,9 @@ class Asking:
             if not call.done() and not self.superseded:
                 self._tell(Unavailable("no answer yet"))
         await self._wait_for(call, None)
-        reply = None if call.cancelled() or not call.done() else call.result()
         if self.superseded:
-            if isinstance(reply, Issued):
-                self.orphan = reply, refresh_token
             return None
-        return reply or Unavailable("the call was cancelled", broken=True)
+        return Unavailable("the call was cancelled", broken=True) if call.cancelled() else call.result()
 
     async def _wait_for(self, call: asyncio.Task[TokenReply], seconds: float | None) -> None:
         if not call.done():

@@ -13,7 +13,7 @@ import structlog
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.protocols import Confirm, TokenEndpoint
 from reauth_proxy.session.stopped import wait_for
-from reauth_proxy.session.tokens import Secret, TokenReply, Unavailable
+from reauth_proxy.session.tokens import Issued, Secret, TokenReply, Unavailable
 
 _log = structlog.get_logger()
 
@@ -21,13 +21,15 @@ _log = structlog.get_logger()
 LISTEN_FOR: Final = 60.0
 #: A request that is sent more seconds after it was begun may be one of a process that was stopped in between.
 _PROMPTLY: Final = 2.0
+#: So many answers are kept for whoever may sign in with their refresh token again.
+_KEPT: Final = 16
 
 
 class Calls:
-    """The calls that run now.
+    """The calls that run now, and those that got a 2xx which nobody has heeded yet.
 
-    Whoever waits for a call may leave it; the call goes on until its limit. Whoever needs the same refresh token while
-    it runs joins it: two calls with one rotating token are what reuse detection punishes.
+    Whoever waits for a call may leave it; the call goes on until its limit. Whoever needs the same refresh token joins
+    it, also once it is over: two calls with one rotating token are what reuse detection punishes.
 
     Args:
         name: of the credential, for the log.
@@ -55,7 +57,7 @@ class Calls:
     def join(
         self, refresh_token: Secret, access_token: Secret | None, confirm: Confirm | None = None
     ) -> asyncio.Task[TokenReply]:
-        """Return the running call with this refresh token, started now if there was none.
+        """Return the call with this refresh token, started now if there was none.
 
         Args:
             confirm: awaited before it is sent, if that is late: the process may have been stopped since it was begun.
@@ -75,13 +77,32 @@ class Calls:
         """Return the fingerprint of the endpoint's configuration that a call goes by."""
         return self._asked[call]
 
-    def runs(self, refresh_token: Secret | None) -> bool:
-        """Tell whether a call with this refresh token runs."""
+    def has(self, refresh_token: Secret | None) -> bool:
+        """Tell whether a call with this refresh token runs, or has brought what nobody has heeded yet."""
         return refresh_token in self._running
 
-    def running(self) -> list[tuple[Secret, asyncio.Task[TokenReply]]]:
-        """Return the calls that run, each with its refresh token."""
+    def all(self) -> list[tuple[Secret, asyncio.Task[TokenReply]]]:
+        """Return them, each with its refresh token."""
         return list(self._running.items())
+
+    def brought(self, refresh_token: Secret | None) -> TokenReply | None:
+        """Return the 2xx that a call has got, and that nobody has heeded yet."""
+        task = None if refresh_token is None else self._running.get(refresh_token)
+        return task.result() if task is not None and task.done() and not task.cancelled() else None
+
+    def heeded(self, refresh_token: Secret) -> None:
+        """What a call brought has been saved, or is of no use."""
+        task = self._running.get(refresh_token)
+        if task is not None and task.done():
+            del self._running[refresh_token]
+
+    def set_aside(self, refresh_token: Secret) -> None:
+        """What a call brought is nobody's for now: only so much of that is kept."""
+        aside = self._running.pop(refresh_token)
+        self._running[refresh_token] = aside
+        over = [token for token, task in self._running.items() if task.done()][:-_KEPT]
+        for token in over:
+            del self._running[token]
 
     def hang_up(self) -> None:
         """Cancel every call."""
@@ -102,9 +123,11 @@ class Calls:
                 await confirm()
 
         call = asyncio.ensure_future(self._endpoint.refresh(refresh_token, access_token, in_time))
+        kept = False
         try:
             await wait_for({call}, limit)
             if call.done():
+                kept = is_2xx(call.result())
                 return call.result()
             return Unavailable(f"no answer within {limit:g} s; hung up", broken=True)
         except Exception as error:
@@ -112,7 +135,15 @@ class Calls:
             return Unavailable("an unexpected error in this program; the log says where")
         finally:
             await end({call})
-            del self._running[refresh_token]
+            if not kept:
+                del self._running[refresh_token]
+
+
+def is_2xx(reply: TokenReply) -> bool:
+    """Tell whether a reply was a 2xx, so that its refresh token may be used up."""
+    if isinstance(reply, Unavailable):
+        return reply.answered or reply.refresh_token is not None
+    return isinstance(reply, Issued)
 
 
 def where(error: BaseException) -> dict[str, str]:

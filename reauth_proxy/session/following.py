@@ -33,7 +33,7 @@ class Following:
     Args:
         name: of the credential, for the log.
         refresh: returns the refresh in flight, if any.
-        supersede: ends it; with whether somebody signed out.
+        supersede: ends it.
         heard: called once something else is in force; with what those who wait are to be told, None for nothing.
         discard: has tokens revoked that nobody else knows of.
     """
@@ -46,7 +46,7 @@ class Following:
         clock: Callable[[], Instant],
         random: Callable[[], float],
         refresh: Callable[[], Refresh | None],
-        supersede: Callable[[bool], None],
+        supersede: Callable[[], None],
         heard: Callable[[AccessToken | SignedOut | None], None],
         discard: Callable[[Secret | None, Secret | None], None],
     ) -> None:
@@ -133,7 +133,7 @@ class Following:
             deed = await self._ledger.deed()
             if deed is None or self._refresh() is None or deed.line == record(self._book).line:
                 return
-            self._supersede(deed.refresh_token is None)
+            self._supersede()
             self._book.keep()
             self._adopt(deed)
 

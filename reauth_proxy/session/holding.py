@@ -53,9 +53,16 @@ class Holding:
         self._know(stored)
         self.seen = "" if stored is None else stored.line
 
-    def want(self, record: StoredSession) -> None:
-        """It is to hold this, unless there is something newer."""
-        self.wanted, self.deliberate = record, False
+    def want(self, record: StoredSession, *, begins: bool = False) -> None:
+        """It is to hold this, unless there is something newer.
+
+        Args:
+            begins: it begins a life, and comes after whatever there was before.
+        """
+        if begins or self.owes_a_deed:
+            self.want_deed(record)  # What comes of a deed that the store could not take yet is as deliberate.
+        else:
+            self.wanted, self.deliberate = record, False
 
     def want_deed(self, record: StoredSession) -> None:
         """It is to hold this instead of whatever there was before."""
@@ -135,7 +142,8 @@ class Holding:
         known = self.known
         if known is None or self.wanted is None or known.refresh_token is not None:
             return False
-        return stored.line == known.line != self.wanted.line
+        # Whoever signed out of what is to be there knows of it.
+        return stored.line == known.line != self.wanted.line and self.wanted.life not in stored.roots
 
     def _is_from_before(self, stored: StoredSession, ours: StoredSession) -> bool:
         """Tell whether the store is back at an earlier life that ours knows of, or before the sign-out of this one.

@@ -19,7 +19,7 @@ class Late:
     Args:
         name: of the credential, for the tasks.
         refresh: returns the refresh in flight, if any.
-        start: starts it, unless it runs, and returns it; None once the session closes.
+        start: starts it, unless it runs.
         discard: has tokens revoked.
 
     Attributes:
@@ -33,7 +33,7 @@ class Late:
         ledger: Ledger,
         calls: Calls,
         refresh: Callable[[], Refresh | None],
-        start: Callable[[], Refresh | None],
+        start: Callable[[], None],
         discard: Callable[[Secret | None, Secret | None], None],
     ) -> None:
         self._name = name
@@ -44,47 +44,56 @@ class Late:
         self._start = start
         self._discard = discard
         self.tasks: set[asyncio.Task[None]] = set()  # strong references
+        #: The calls that are listened to; with whether somebody signed out since they were made.
+        self._ended: dict[asyncio.Task[TokenReply], bool] = {}
 
     def see_off(self, *, ended: bool) -> None:
-        """Mind the calls that go on for nobody.
+        """Mind the calls that go on for nobody, or have brought what nobody has heeded.
 
         Args:
-            ended: somebody signed out, and what they still bring is to be revoked.
+            ended: somebody signed out, and what they bring is to be revoked.
         """
-        for used, call in self._calls.running():
-            task = asyncio.create_task(self._outlive(used, call, ended), name=f"farewell to a call of {self._name}")
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        for used, call in self._calls.all():
+            listened = call in self._ended
+            self._ended[call] = ended or self._ended.get(call, False)
+            if not listened:
+                task = asyncio.create_task(self._outlive(used, call), name=f"farewell to a call of {self._name}")
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
 
-    def came(self, issued: Issued, used: Secret, *, ended: bool) -> None:
-        """Heed tokens that came.
-
-        They belong to whoever has signed in with the refresh token that was used, if anybody has.
-        """
-        in_force = self._book.refresh_token
-        if in_force is not None and in_force == used:
-            refresh = self._start()
-            if refresh is not None:
-                refresh.take(issued, used)
-            return
-        if in_force is not None and in_force == issued.refresh_token:
-            return
-        if ended:
-            self._discard(issued.refresh_token or used, issued.access_token)
-        self._used_up(used)
-
-    async def _outlive(self, used: Secret, call: asyncio.Task[TokenReply], ended: bool) -> None:
-        await asyncio.wait({call})
+    async def _outlive(self, used: Secret, call: asyncio.Task[TokenReply]) -> None:
+        try:
+            await asyncio.wait({call})
+        finally:
+            ended = self._ended.pop(call)
         reply = None if call.cancelled() else call.result()
-        if isinstance(reply, Issued):
-            self.came(reply, used, ended=ended)
-        elif isinstance(reply, Unavailable) and reply.refresh_token is not None:
-            if ended:
-                self._discard(reply.refresh_token, None)
-            self._used_up(used)
-        elif isinstance(reply, Denied) and used != self._book.refresh_token:
+        in_force = self._book.refresh_token
+        if isinstance(reply, Denied) and used != in_force:
             self._book.lineage.refuse(used, self._calls.asked(call))
             self._keep()
+        if reply is None or not self._calls.has(used):
+            return  # Or somebody has joined the call, and heeded what it brought.
+        if used == in_force:
+            self._start()  # It belongs to whoever has signed in with that refresh token.
+        elif isinstance(reply, Unavailable) and reply.refresh_token is None:
+            self._book.lineage.refuse(used, self._calls.asked(call))  # It may be used up.
+            self._keep()
+            self._calls.heeded(used)
+        else:
+            self._take_note(reply, used, ended)
+
+    def _take_note(self, reply: TokenReply, used: Secret, ended: bool) -> None:
+        """A refresh token has been used up for nobody."""
+        new = reply.refresh_token if isinstance(reply, Issued | Unavailable) else None
+        in_force = self._book.refresh_token
+        if ended and (in_force is None or in_force != new):
+            self._discard(new or used, reply.access_token if isinstance(reply, Issued) else None)
+        if ended or in_force == new:
+            self._calls.heeded(used)
+        else:
+            self._calls.set_aside(used)
+        if in_force is None or in_force != new:
+            self._used_up(used)
 
     def _used_up(self, refresh_token: Secret) -> None:
         if not self._book.lineage.knows(refresh_token):

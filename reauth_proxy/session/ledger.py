@@ -167,17 +167,16 @@ class Ledger:
 
         Raises StoreSuperseded or StoreAway if it must not be.
         """
-        mark = replace(self.marked)
+        before = replace(self.marked)
         if now is not None:
-            mark.begin(record.refresh_token, now.wall)
+            self.marked.begin(record.refresh_token, now.wall)
         try:
-            await self._write(mark.on(record), "marked", self._holding.seen)
-            mark.kept = True
+            await self._write(record, "marked", self._holding.seen)
+            self.marked.kept = True
         except StoreError as error:
             if isinstance(error, StoreSuperseded | StoreAway):
+                self.marked = before
                 raise
-        if now is not None:
-            self.marked = mark
 
     async def rest(self, record: StoredSession, endpoint: str) -> None:
         """Note that an endpoint so configured gave a 2xx of which nothing could be read: it may be used up."""
@@ -191,19 +190,22 @@ class Ledger:
 
     async def _remark(self, record: StoredSession) -> None:
         with contextlib.suppress(StoreError):
-            await self._write(self.marked.on(record), "marked", self._holding.seen)
+            await self._write(record, "marked", self._holding.seen)
 
-    async def save(self, record: StoredSession, *, begins: bool = False) -> None:
+    async def save(self, record: StoredSession, *, begins: bool = False, issued: bool = False) -> None:
         """Save, with the lock held. Returns when the record is stored, or a background task has been left to do it.
 
         Args:
             begins: it begins a life, and so comes after whatever the store holds still of the one before.
+            issued: it is what came of the request that is marked.
 
         Raises:
             StoreSuperseded: the lock was lost, and somebody else may have saved something newer; StoreEnded where
                 somebody signed in or out meanwhile.
         """
-        self._want(record, begins=begins)
+        if issued:
+            self.marked.clear()
+        self._holding.want(record, begins=begins)
         try:
             await self._write(record, "written", self._holding.seen)
         except StoreSuperseded:
@@ -218,6 +220,7 @@ class Ledger:
 
         Returns after one attempt; the background task goes on from there.
         """
+        self.marked.clear()
         self._holding.want_deed(record)
         deed = asyncio.create_task(self._write_deed(record), name=f"deed of {self._name}")
         self._deeds.add(deed)
@@ -233,14 +236,8 @@ class Ledger:
 
     def keep(self, record: StoredSession) -> None:
         """Have the background task save this, unless it finds something newer."""
-        self._want(record)
+        self._holding.want(record)
         self._start()
-
-    def _want(self, record: StoredSession, *, begins: bool = False) -> None:
-        if begins or self._holding.owes_a_deed:
-            self._holding.want_deed(record)  # What comes of a deed that the store could not take yet is as deliberate.
-        else:
-            self._holding.want(record)
 
     def stir(self) -> None:
         """Have the background task try again at once: the store may be back."""
@@ -318,6 +315,7 @@ class Ledger:
 
     async def _write(self, record: StoredSession, done: str, over: str | None) -> None:
         """Raises StoreError, whatever went wrong; it is in the log then, if it is the store's fault."""
+        record = self.marked.on(record)
         self._writes += 1
         try:
             await self._store.save(record, over=over)

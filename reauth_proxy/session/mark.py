@@ -43,8 +43,9 @@ class Mark:
             self.clear()  # Another process asked with it, and has saved what came of that.
 
     def begin(self, refresh_token: Secret | None, at: float) -> None:
-        """A request is about to be made."""
-        self.refresh_token, self.used_at, self.answered, self.kept = refresh_token, at, None, False
+        """A request is about to be made. One that comes to nothing leaves true what is known of the one before."""
+        answered = self.answered if self.doubts(refresh_token) else None
+        self.refresh_token, self.used_at, self.answered, self.kept = refresh_token, at, answered, False
 
     def clear(self) -> None:
         """What came of it has been saved, or it has not used the refresh token up."""

@@ -140,12 +140,13 @@ class Refresh(Asking):
                     book.candidate.postpone(self._clock())
                 else:
                     book.candidate.postpone(self._clock(), at_once=True)
-        await self._end_trial()
+        await self._end_trial(used)
         return None
 
-    async def _end_trial(self) -> None:
+    async def _end_trial(self, used: Secret) -> None:
         await self._ledger.save(record(self._book))
         if not self.superseded:
+            self._calls.heeded(used)
             self._book.keep()
             self._finish(None)
 
@@ -153,9 +154,11 @@ class Refresh(Asking):
         """Save what a call that was of no use says of the refresh token."""
         if reply.refresh_token is not None:
             self._book.hold(reply.refresh_token, used)
-            await self._ledger.save(record(self._book))
+            await self._ledger.save(record(self._book), issued=True)
+            self._calls.heeded(used)
         elif reply.answered:
             await self._ledger.rest(record(self._book), self._endpoint)
+            self._calls.heeded(used)
         elif not reply.broken and not doubted:
             await self._ledger.unmark(record(self._book))
 
@@ -166,16 +169,22 @@ class Refresh(Asking):
         verdict = self._book.adopt(news, self._clock(), self._random())
         if isinstance(verdict, SignedOut):
             self._chronicle.signed_out(verdict.reason, adopted=True)
-            self.ended = verdict.reason == "signed_out"
-            if self.orphan is None and ours is not None and ours[0].fingerprint() not in news.spent:
-                refresh_token, access_token = ours  # Whoever signed out did not know of them.
-                self.orphan = Issued(access_token or refresh_token, refresh_token, None), refresh_token
+            if verdict.reason == "signed_out":
+                self._leave(ours, news)
         elif verdict is not None and self._book.life == life:
             self._chronicle.adopted()
         if verdict is None and self._book.life == life:
             return False
         self._finish(verdict)
         return True
+
+    def _leave(self, ours: tuple[Secret, Secret | None] | None, news: StoredSession) -> None:
+        """Somebody else signed out, and has revoked what the store held."""
+        if self.orphan is not None:
+            issued, used = self.orphan
+            self.leftover = issued.refresh_token or used, issued.access_token
+        elif ours is not None and ours[0].fingerprint() not in news.spent:
+            self.leftover = ours
 
     async def _after_losing_the_lock(self) -> Unavailable | None:
         """Another process went on meanwhile: see what it made of the session, then save ours or not.
@@ -198,6 +207,7 @@ class Refresh(Asking):
         if not self.superseded and self.orphan is not None:
             (issued, used), self.orphan = self.orphan, None
             self._ledger.keep(self._publish(issued, used, tried=self._tried))
+            self._calls.heeded(used)
         return None
 
     async def _save_late(self) -> Unavailable | None:
@@ -207,7 +217,9 @@ class Refresh(Asking):
         if self.superseded:
             return None
         if news is not None and self._over(news, used, tried=tried):
-            self._chronicle.discarded()
+            if news.refresh_token != used:  # Else it belongs to who has signed in with that.
+                self._chronicle.discarded()
+                self._calls.heeded(used)
             return None if self._adopt(news) else await self._locked()
         if news is not None:
             self._ledger.heard(news)
@@ -215,7 +227,7 @@ class Refresh(Asking):
             self._book.lineage.learn(news)  # All else of it ends with its life.
         if tried and not self._book.trying(used):
             self._book.withdraw(used)
-            await self._end_trial()
+            await self._end_trial(used)
             return None
         await self._issue(issued, used, tried=tried)
         return None
@@ -237,10 +249,12 @@ class Refresh(Asking):
         now = self._clock()
         token = self._book.token(issued, now, self._random())
         self.orphan, self._tried = (issued, used), tried
-        await self._ledger.save(record_after(self._book, issued, token, used, now, tried=tried), begins=tried)
+        saved = record_after(self._book, issued, token, used, now, tried=tried)
+        await self._ledger.save(saved, begins=tried, issued=True)
         if not self.superseded:  # Else whoever superseded it saves what is in force now, after us.
             self.orphan = None
             self._publish(issued, used, token, tried=tried)
+            self._calls.heeded(used)
 
     def _publish(self, issued: Issued, used: Secret, token: AccessToken | None = None, *, tried: bool) -> StoredSession:
         book, now = self._book, self._clock()

@@ -34,7 +34,7 @@ from reauth_proxy.session.state import (
     SignedOut,
     State,
 )
-from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply
+from reauth_proxy.session.tokens import AccessToken, Instant, Issued, Secret, TokenReply, Unavailable
 from reauth_proxy.session.verdicts import Verdict, logged_out
 
 _log = structlog.get_logger()
@@ -70,6 +70,7 @@ class Session(Requests):
         self.name = name
         self._policy = policy
         self._configured = configured
+        self._discard = discard
         self._clock = clock
         self._random = random
         self._book = Book(policy=policy, lineage=Lineage(endpoint_id))
@@ -80,15 +81,12 @@ class Session(Requests):
         self._life = 0
         #: The refresh in flight. Set and cleared with no await in between question and answer.
         self._in_flight: Refresh | None = None
-        #: Those that were superseded while they saved.
-        self._superseded: set[Refresh] = set()
         self._tasks: set[asyncio.Task[None]] = set()  # strong references
         self._renewal = Renewal(self._until_renewal, self._renew)
-        self._late = Late(
-            name, self._book, self._ledger, self._calls, lambda: self._in_flight, self._start_now, discard
-        )
+        parts = (self._book, self._ledger, self._calls)
+        self._late = Late(name, *parts, lambda: self._in_flight, lambda: self._refresh("renewal"), discard)
         asks = (lambda: self._clock(), random, lambda: self._in_flight)
-        tells = (lambda ended: self._supersede(ended=ended), self._heard, discard)
+        tells = (self._supersede, self._heard, discard)
         self._following = Following(name, self._book, self._ledger, *asks, *tells)
         self.news = News(lambda: self.snapshot(self._clock()), lambda: self._book.life)
         self._closing = False
@@ -127,7 +125,7 @@ class Session(Requests):
         self.news.tell()
         self._renewal.arm()
         self._following.start()
-        if self._ledger.marked.doubts(self._book.refresh_token) and not self._rests:
+        if self._ledger.marked.doubts(self._book.refresh_token) and not self.rests:
             self._refresh("interrupted")
 
     async def renew(self) -> AccessToken:
@@ -155,19 +153,22 @@ class Session(Requests):
         token = None
         if access_token is not None:
             token = book.token(Issued(access_token, None, lifetime), now, self._random())
-        life = book.life
-        if not book.sign_in(refresh_token, token, now):
+        life, rested = book.life, self.rests and refresh_token == book.refresh_token
+        if not book.sign_in(refresh_token, token, now) and not rested:
             if book.refresh_token != refresh_token:
                 _log.warning("session.kept", detail=_SPENT, **self._who())
             return False
         another = book.life != life
         if another:
-            self._supersede(ended=False)
+            self._supersede()
         self._told(book.access if token is not None else None)
         self._go_on()
         if another:
             await self._ledger.persist(record(book))
         elif self._in_flight is None:
+            if rested:
+                await self._ledger.unmark(record(book))  # Somebody wants it tried again.
+                self._renewal.arm()
             self._ledger.keep(record(book))  # Else the refresh that runs saves what comes of it.
         return True
 
@@ -193,7 +194,7 @@ class Session(Requests):
         What a call that runs still brings goes to `discard`.
         """
         await self._following.hear()
-        self._supersede(ended=True)
+        self._supersede()
         ended = self._book.leave(reason)
         self._late.see_off(ended=True)
         _log.warning("session.signed_out", reason=reason, **self._who())
@@ -218,7 +219,23 @@ class Session(Requests):
             self._calls.hang_up()
             await end(self._tasks | self._late.tasks)
         await self._calls.close()
+        self._save_what_came()
         await self._ledger.close()
+
+    def _save_what_came(self) -> None:
+        """No refresh could heed it any more, for want of the lock: the next process must not ask for it again."""
+        book, now, used = self._book, self._clock(), self._book.refresh_token
+        brought = self._calls.brought(used)
+        if used is None:
+            return
+        if isinstance(brought, Issued):
+            if book.state not in IN_FLIGHT:
+                book.start()
+            book.issue(brought, book.token(brought, now, self._random()), used, now, tried=False, asked=False)
+            self._ledger.keep(record(book))
+        elif isinstance(brought, Unavailable) and brought.refresh_token is not None:
+            book.hold(brought.refresh_token, used)
+            self._ledger.keep(record(book))
 
     def _refresh(self, cause: Cause) -> None:
         """Start the one refresh, unless it runs. No await here: two that ask in one turn get one refresh."""
@@ -227,15 +244,7 @@ class Session(Requests):
         self._book.start()
         plan = (self._book, self._ledger, self._calls, self._clock, self._random)
         refresh = self._in_flight = Refresh(self.name, cause, *plan, self._settle)
-        for earlier in self._superseded:
-            if earlier.orphan is not None and earlier.orphan[1] == self._book.refresh_token:
-                refresh.take(*earlier.orphan)  # It has been asked for, and somebody signed in with it again.
-                earlier.orphan = None
         self._keep_task(self._run(refresh), f"refresh of {self.name}")
-
-    def _start_now(self) -> Refresh | None:
-        self._refresh("renewal")
-        return self._in_flight
 
     def _keep_task(self, work: Coroutine[object, object, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -246,15 +255,14 @@ class Session(Requests):
         try:
             await refresh.run()
         finally:
-            self._superseded.discard(refresh)
             if self._in_flight is refresh:
                 self._in_flight = None
                 if self._book.state in IN_FLIGHT:
                     # Cancelled by somebody other than us: nobody may be left waiting, nor the slot wedged.
                     pause = self._book.give_up("the refresh was cancelled", self._clock(), None, 0)
                     self._told(BackOff(pause))
-            if refresh.orphan is not None:
-                self._late.came(*refresh.orphan, ended=refresh.ended)
+            if refresh.leftover is not None and refresh.leftover[0] != self._book.refresh_token:
+                self._discard(*refresh.leftover)
             self._following.catch_up()
             self._go_on()
 
@@ -279,15 +287,10 @@ class Session(Requests):
             self._lot.release(verdict)
         self.news.tell()
 
-    def _supersede(self, *, ended: bool) -> None:
-        """The refresh in flight, if any, is for a session that is no more.
-
-        Args:
-            ended: by a sign-out, and not by another sign-in.
-        """
+    def _supersede(self) -> None:
+        """The refresh in flight, if any, is for a session that is no more."""
         if self._in_flight is not None:
-            self._in_flight.supersede(ended=ended)
-            self._superseded.add(self._in_flight)
+            self._in_flight.supersede()
             self._in_flight = None
             self._late.see_off(ended=False)
 
@@ -296,7 +299,7 @@ class Session(Requests):
         self.news.tell()
         if self._book.state is State.READY and self._lot.waiting:
             self._refresh("expired")
-        elif self._book.state is State.READY and self._calls.runs(self._book.refresh_token):
+        elif self._book.state is State.READY and self._calls.has(self._book.refresh_token):
             self._refresh("renewal")  # Somebody brought what a call is using up: what that brings belongs to it.
         self._renewal.arm()
 
@@ -304,13 +307,9 @@ class Session(Requests):
         if self._closing or self._in_flight is not None:
             return None
         now = self._clock()
-        background = self._policy.background and not self._rests
+        background = self._policy.background and not self.rests
         waits = [until_trial(self._book, now), until_renewal(self._book, now) if background else None]
         return min((wait for wait in waits if wait is not None), default=None)
-
-    @property
-    def _rests(self) -> bool:
-        return self._ledger.marked.rests(self._book.refresh_token, self._book.lineage.endpoint)
 
     def _renew(self) -> None:
         self._refresh("configured" if self._book.trial_due(self._clock()) else "renewal")

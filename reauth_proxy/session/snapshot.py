@@ -52,7 +52,7 @@ class Snapshot:
         return ", ".join(story)
 
 
-def take_snapshot(book: Book, now: Instant, *, parked: int, store_failed: bool) -> Snapshot:
+def take_snapshot(book: Book, now: Instant, *, parked: int, store_failed: bool, problem: str | None) -> Snapshot:
     """Return what the session looks like now."""
     expires = book.access.expires if book.access is not None else None
     expires_in = max(0.0, seconds_between(now, expires)) if expires is not None else None
@@ -65,7 +65,7 @@ def take_snapshot(book: Book, now: Instant, *, parked: int, store_failed: bool) 
         reason,
         parked,
         store_failed,
-        book.problem,
+        problem,
         usable,
         book.rejected,
         book.issued_at is None,

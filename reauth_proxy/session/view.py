@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from reauth_proxy.session.book import Book
 from reauth_proxy.session.history import History
@@ -14,6 +15,8 @@ from reauth_proxy.session.state import RefreshPolicy, State, Wait, decide_send
 from reauth_proxy.session.stats import Stats
 from reauth_proxy.session.tokens import Instant
 from reauth_proxy.session.verdicts import Verdict
+
+_UNREAD: Final = "its last answer could not be read, and may have used the refresh token up; only a request asks again"
 
 
 class View:
@@ -88,4 +91,10 @@ class View:
 
     def snapshot(self, now: Instant) -> Snapshot:
         """Return what the session looks like now."""
-        return take_snapshot(self._book, now, parked=self.parked, store_failed=self.store_failed)
+        problem = self._book.problem or (_UNREAD if self.rests else None)
+        return take_snapshot(self._book, now, parked=self.parked, store_failed=self.store_failed, problem=problem)
+
+    @property
+    def rests(self) -> bool:
+        """Whether the last token request got a 2xx of which nothing could be read: only a request asks again."""
+        return self._ledger.marked.rests(self._book.refresh_token, self._book.lineage.endpoint)

@@ -165,7 +165,10 @@ class TestMarks:
                 assert not later.marked.rests(ANN.refresh_token, "e2")
                 assert later.marked.doubts(ANN.refresh_token)
             await ledger.mark(ANN, now())
-            assert not ledger.marked.rests(ANN.refresh_token, "e1")
+            assert ledger.marked.rests(ANN.refresh_token, "e1"), "until something comes of what a request asked for"
+            await ledger.save(replace(ANN, denials=("eve@e1",)))
+            assert ledger.marked.rests(ANN.refresh_token, "e1")
+            assert (store.session or ANN).answered == "e1"
             await ledger.unmark(ANN)
             assert store.session is not None
             assert (store.session.used_at, store.session.answered) == (None, None)
