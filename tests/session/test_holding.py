@@ -195,6 +195,8 @@ class TestDeeds:
         assert not found.is_deed(more)
         assert found.read(more, ours_is_dead=True) is Reading.NOTHING_NEW
         assert holding(ENDED).read(more, ours_is_dead=True) is Reading.NEWS
+        out_of_bob = replace(more, roots=("ann", "bob"))
+        assert found.is_deed(out_of_bob), "whoever signed out of Bob's session knew of it"
 
     def test_what_is_from_before_our_life_is_none(self) -> None:
         assert not holding(AFTER_ANN).is_deed(replace(session(3), roots=("ann",)))

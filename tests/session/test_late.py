@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
+from reauth_proxy.control import readiness
+from reauth_proxy.errors import LoggedOut
 from reauth_proxy.session.refresher import Session
+from reauth_proxy.session.state import RefreshPolicy
 from reauth_proxy.session.tokens import Denied, Secret, StoredSession, Unavailable
-from tests.session.fakes import Endpoint, RecordingStore, a_session, names, secret, turns, virtual
+from tests.session.fakes import Endpoint, RecordingStore, a_session, names, now, secret, turns, virtual
 
 #: A 2xx with a refresh token, and no access token where one was looked for.
 HALF = Unavailable("no access token", refresh_token=secret("half"), answered=True)
 BOB = secret("bob")
+UNREADABLE = Unavailable("nothing readable", answered=True)
 #: Turns of the event loop after the answer has come; each may be the one in which something is overlooked.
 TURNS = range(14)
 
@@ -99,6 +106,173 @@ class TestWhoeverBringsWhatACallIsUsing:
             assert endpoint.used.count(BOB.reveal()) == (2 if ended else 1)
             assert session._book.lineage.has_spent(BOB)
             assert stored(store).refresh_token == session._book.refresh_token
+
+    @pytest.mark.parametrize("turn", TURNS)
+    @pytest.mark.parametrize("reply", [None, HALF, UNREADABLE], ids=["whole", "half", "unreadable"])
+    @virtual
+    async def test_elsewhere_so_many_turns_before_the_answer(self, turn: int, reply: Unavailable | None) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await asking(session, endpoint, BOB)
+            endpoint.script += [reply] if reply is not None else []
+            mark = BOB.fingerprint()
+            store.put(StoredSession(BOB, generation=2, life=mark, roots=(*stored(store).roots, mark)))
+            await turns(turn)
+            endpoint.gate.set()
+            await asyncio.sleep(100)
+            assert endpoint.used.count(BOB.reveal()) == 1
+            if reply is not UNREADABLE:
+                assert session._book.refresh_token == stored(store).refresh_token != BOB
+
+
+class TestWhatNobodyCouldHeedAtOnce:
+    """For want of the lock."""
+
+    @pytest.mark.parametrize("reply", [None, HALF], ids=["whole", "half"])
+    @virtual
+    async def test_is_there_for_the_next_refresh(self, reply: Unavailable | None) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await asking(session, endpoint, BOB)
+            store.busy = True
+            await session.sign_in(BOB)
+            endpoint.script += [reply] if reply is not None else []
+            endpoint.gate.set()
+            await asyncio.sleep(60)
+            assert stored(store).refresh_token == BOB
+            store.busy = False
+            await asyncio.sleep(60)
+            request = asyncio.create_task(session.token())
+            await asyncio.sleep(10)
+            request.exception()
+            assert endpoint.used.count(BOB.reveal()) == 1
+            assert stored(store).refresh_token == (secret("refresh-2") if reply is None else secret("half"))
+
+    @virtual
+    async def test_is_revoked_when_somebody_signs_out(self) -> None:
+        endpoint, store, discarded = Endpoint(), RecordingStore(), Discarded()
+        async with a_session(endpoint, store, discard=discarded) as session:
+            await asking(session, endpoint, BOB)
+            store.busy = True
+            await session.sign_in(BOB)
+            endpoint.gate.set()
+            await asyncio.sleep(1)
+            await session.sign_out()
+            await asyncio.sleep(1)
+            assert discarded == [(secret("refresh-2"), secret("access-2"))]
+
+    @pytest.mark.parametrize("reply", [None, HALF], ids=["whole", "half"])
+    @virtual
+    async def test_is_saved_at_the_end(self, reply: Unavailable | None) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await asking(session, endpoint, BOB)
+            store.busy = True
+            await session.sign_in(BOB)
+            endpoint.script += [reply] if reply is not None else []
+            endpoint.gate.set()
+            await turns()
+            closing = asyncio.create_task(session.close())
+            await turns(2)
+            store.busy = False
+            await closing
+        assert stored(store).refresh_token == (secret("refresh-2") if reply is None else secret("half"))
+
+    @virtual
+    async def test_only_so_many_answers_are_kept_for_whoever_may_come_back(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await session.token()
+            for number in range(40):
+                endpoint.gate.clear()
+                await session.sign_in(secret(f"guest-{number}"))
+                request = asyncio.create_task(session.token())
+                await turns()
+                await session.sign_in(secret("eve"))
+                endpoint.gate.set()
+                await turns()
+                request.exception()
+            assert len(session._calls.all()) <= 17
+
+
+class SlowToLetGo(RecordingStore):
+    """Its lock takes a moment to be let go of."""
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        async with super().lock():
+            yield
+            await asyncio.sleep(0.05)
+
+
+@virtual
+async def test_a_refresh_token_never_takes_the_place_of_an_access_token() -> None:
+    """Somebody signs out of what only this daemon has, and in with it again before all is done."""
+    endpoint, store, discarded = Endpoint(), SlowToLetGo(), Discarded()
+    async with a_session(endpoint, store, discard=discarded) as session:
+        await session.token()
+        store.failing = True
+        await session.sign_in(BOB)
+        store.session = replace(stored(store), refresh_token=None, access_token=None, signed_out="signed_out")
+        store.failing = False
+        request = asyncio.create_task(session.token())
+        while session._book.refresh_token is not None:
+            await asyncio.sleep(0.001)
+        await session.sign_in(BOB)
+        await asyncio.sleep(1)
+        request.exception()
+        assert names(await session.token()) == ["access-2"]
+        assert endpoint.used[1:] == [BOB.reveal()]
+
+
+class TestAnAnswerOfWhichNothingCanBeRead:
+    """The session rests: nothing is repeated by itself."""
+
+    @virtual
+    async def test_a_repetition_that_comes_to_nothing_changes_nothing(self) -> None:
+        endpoint, store, policy = Endpoint(UNREADABLE), RecordingStore(), RefreshPolicy(retry_for=0.0)
+        async with a_session(endpoint, store, policy) as session:
+            await asyncio.sleep(300)
+            assert endpoint.calls == 1
+            endpoint.script += [Unavailable("503")] * 50
+            with pytest.raises(LoggedOut):
+                await session.token()
+            await asyncio.sleep(300)
+            assert endpoint.calls == 2
+        async with a_session(endpoint, store, policy, configured=None):
+            await asyncio.sleep(300)
+            assert endpoint.calls == 2
+
+    @pytest.mark.parametrize("restarted", [False, True])
+    @pytest.mark.parametrize("with_access", [False, True])
+    @virtual
+    async def test_who_brings_the_same_refresh_token_again_wants_it_tried(
+        self, restarted: bool, with_access: bool
+    ) -> None:
+        endpoint, store, policy = Endpoint(UNREADABLE), RecordingStore(), RefreshPolicy()
+        async with contextlib.AsyncExitStack() as stack:
+            session = await stack.enter_async_context(a_session(endpoint, store, policy))
+            await asyncio.sleep(300)
+            if restarted:
+                await session.close()
+                session = await stack.enter_async_context(a_session(endpoint, store, policy, configured=None))
+            assert endpoint.calls == 1
+            assert await session.sign_in(secret("refresh-0"), secret("brought") if with_access else None, 60)
+            await asyncio.sleep(100)
+            assert endpoint.calls >= 2
+            assert (session.rests, session.snapshot(now()).usable) == (False, True)
+
+    @virtual
+    async def test_is_told_also_after_a_restart(self) -> None:
+        endpoint, store, policy = Endpoint(UNREADABLE), RecordingStore(), RefreshPolicy()
+        async with a_session(endpoint, store, policy) as session:
+            await asyncio.sleep(300)
+            assert readiness.problem(session.snapshot(now())) is not None
+        async with a_session(endpoint, store, policy, configured=None) as session:
+            await asyncio.sleep(300)
+            assert "only a request asks again" in (readiness.problem(session.snapshot(now())) or "")
+            await session.token()
+            assert readiness.problem(session.snapshot(now())) is None
 
 
 class TestAHalfAnswer:
