@@ -178,6 +178,22 @@ class TestWhatNobodyCouldHeedAtOnce:
             await closing
         assert stored(store).refresh_token == (secret("refresh-2") if reply is None else secret("half"))
 
+    @pytest.mark.parametrize("reply", [None, HALF], ids=["whole", "half"])
+    @virtual
+    async def test_is_there_for_whoever_comes_back_to_it(self, reply: Unavailable | None) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await asking(session, endpoint, BOB)
+            await session.sign_in(secret("eve"))
+            endpoint.script += [reply] if reply is not None else []
+            endpoint.gate.set()
+            await asyncio.sleep(1)
+            assert session._book.refresh_token == secret("eve")
+            await session.sign_in(BOB)
+            await asyncio.sleep(1)
+            assert endpoint.used.count(BOB.reveal()) == 1
+            assert stored(store).refresh_token == (secret("refresh-2") if reply is None else secret("half"))
+
     @virtual
     async def test_only_so_many_answers_are_kept_for_whoever_may_come_back(self) -> None:
         endpoint, store = Endpoint(), RecordingStore()
@@ -291,17 +307,17 @@ class TestAHalfAnswer:
             await asyncio.sleep(60)
             assert endpoint.used.count(BOB.reveal()) == 1
 
+    @pytest.mark.parametrize("reply", [HALF, UNREADABLE], ids=["half", "unreadable"])
     @virtual
-    async def test_is_not_asked_for_again_once_somebody_else_has_signed_in(self) -> None:
+    async def test_is_not_asked_for_again_once_somebody_else_has_signed_in(self, reply: Unavailable) -> None:
         endpoint, store, discarded = Endpoint(), RecordingStore(), Discarded()
         async with a_session(endpoint, store, discard=discarded) as session:
             await asking(session, endpoint, BOB)
             await session.sign_in(secret("eve"))
-            endpoint.script.append(HALF)
+            endpoint.script.append(reply)
             endpoint.gate.set()
             await asyncio.sleep(1)
             assert discarded == []
-            assert BOB.fingerprint() in stored(store).roots
             await session.configure(BOB)
             await asyncio.sleep(60)
             assert endpoint.used.count(BOB.reveal()) == 1
