@@ -365,6 +365,7 @@ listen: 127.0.0.1:{port}
 upstream: http://127.0.0.1:1
 credential: {{refresh_token: x, token_endpoint: {{url: "http://127.0.0.1:1/token", client_id: web}}}}
 store: {store}
+control: {{listen: null}}
 """
 
 
