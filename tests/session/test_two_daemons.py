@@ -152,8 +152,7 @@ class TwoDaemons(RuleBasedStateMachine):
 
     def _bring(self, person: Person, again: bool, data: st.DataObject) -> Family:
         """Return whose refresh token somebody brings: a new one's, or the very same again."""
-        asked = [self.server.family_of(call.used) for call in self.server.calls]
-        mine = [family for family in self.server.families if family.person == person and family not in asked]
+        mine = [family for family in self.server.families if family.person == person]
         if again and mine and self.firm:  # Else a slow save may put a token back that the other daemon has used up.
             return data.draw(st.sampled_from(mine))
         return self.server.sign_in(person)
@@ -169,7 +168,8 @@ class TwoDaemons(RuleBasedStateMachine):
         access = self.server.access_token(family) if with_access and family.alive else None
         self._deed(family)
         self.server.forget_calls(daemon.process)
-        daemon.sign_in(family.current, access)
+        under_way = [call.used for call in self.server.calls if self.server.family_of(call.used) is family]
+        daemon.sign_in(under_way[0] if under_way else family.current, access)
 
     @rule(which=WHICH)
     def somebody_brings_a_refresh_token_that_is_used_up(self, which: int) -> None:
