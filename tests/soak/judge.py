@@ -228,7 +228,7 @@ class Judge:
         who = {"daemon": daemon, "request": number, "status": status, "signal": signal, "began": round(begin, 3)}
         took = end - begin - length([*self.stopped[daemon].overlap(begin, end)])
         self.longest = max(self.longest, took)
-        if took > self._park_timeout + 5:
+        if took > 2 * self._park_timeout + 5:  # For a token, and once more after a rejected answer.
             self.violation("slow", end, took=round(took, 2), **who)
         if status not in (200, 401, 503):
             self.violation(f"status {status}", end, **who)

@@ -163,6 +163,8 @@ class Replica:
         self.busy = asyncio.Lock()
         self.url = self.control = ""
         self.number = 0
+        #: The last one that began to serve.
+        self.started = 0
         self.process: DaemonProcess | None = None
         self._directory = directory
         self._environ = environ
@@ -203,6 +205,7 @@ class Replica:
             break
         self.url = self.process.url
         self.control = (await self.process.logged("server.started"))["control"]
+        self.started = self.number
 
     def configure(self, **overrides: Any) -> None:
         """Change its file, and have it read it."""

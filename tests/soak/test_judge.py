@@ -111,9 +111,9 @@ def test_a_request_without_a_token_while_somebody_is_signed_in_is_a_violation(ju
 
 def test_a_request_that_takes_too_long_is_a_violation_unless_its_daemon_was_stopped(judge: Judge) -> None:
     judge.stopped["two"].begin(0.0)
-    judge.stopped["two"].end(10.0)
-    assert answered(judge, "two", 0.0, [], end=15.0, status=503) == []
-    assert answered(judge, "one", 0.0, [], end=15.0, status=503) == ["slow"]
+    judge.stopped["two"].end(20.0)
+    assert answered(judge, "two", 0.0, [], end=25.0, status=503) == []
+    assert answered(judge, "one", 0.0, [], end=25.0, status=503) == ["slow"]
 
 
 def test_an_answer_500_and_none_at_all_are_violations(judge: Judge) -> None:
