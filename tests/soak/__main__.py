@@ -6,9 +6,9 @@ clients. It stops by itself, prints what happened as JSON, and exits with 1 if s
 
 A violation is: a request with the token of somebody who was not signed in between its start and its end, or with the
 tokens of two people; a refresh token that is used again, or a sign-out, without one of the excuses below; a request
-that takes longer than twice `park_timeout` (for a token, and after a rejected answer) and 5 s; an answer 500, or none from a daemon that runs; a Traceback, an
-unexpected error or a token in a log; and, once everything works again, daemons, store and authorization server that do
-not agree.
+that takes longer than twice `park_timeout` (for a token, and after a rejected answer) and 5 s; an answer 500, or none
+from a daemon that runs; a Traceback, an unexpected error or a token in a log; and, once everything works again,
+daemons, store and authorization server that do not agree.
 
 What is nobody's fault:
 
