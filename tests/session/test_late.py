@@ -211,6 +211,23 @@ class TestWhatNobodyCouldHeedAtOnce:
             assert len(session._calls.all()) <= 17
 
 
+@virtual
+async def test_what_comes_after_a_sign_out_is_revoked_whoever_has_signed_in_since() -> None:
+    endpoint, store, discarded = Endpoint(), RecordingStore(), Discarded()
+    async with a_session(endpoint, store, discard=discarded) as session:
+        await asking(session, endpoint, BOB)
+        await session.sign_out()
+        await session.sign_in(secret("eve"))
+        request = asyncio.create_task(session.token())
+        await turns()
+        await session.sign_in(secret("joe"))
+        endpoint.gate.set()
+        await asyncio.sleep(1)
+        request.exception()
+        assert discarded == [(secret("refresh-2"), secret("access-2"))], "Bob's, and not Eve's"
+        assert await session.token() is not None
+
+
 class SlowToLetGo(RecordingStore):
     """Its lock takes a moment to be let go of."""
 
