@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -149,7 +150,13 @@ def fill(path: Path) -> None:
 
 
 def remount(directory: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", directory], check=True)
+    # It is busy while the daemon writes, such as its second copy.
+    for _ in range(100):
+        done = subprocess.run(["mount", "-o", f"remount,{how}", directory], check=False, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError(done.stderr)
 
 
 async def test_a_full_and_a_read_only_disk_are_served_from_memory_loudly_until_they_heal(
