@@ -97,7 +97,7 @@ def end_hard_unless_closed(finish: Callable[[], None]) -> None:
         finish()
 
     def watch() -> None:
-        time.sleep(CLOSE_WITHIN)
+        time.sleep(CLOSE_WITHIN)  # It ends with the process, which is what it waits for.
         last_words = threading.Thread(target=speak, name="last words", daemon=True)
         last_words.start()
         last_words.join(_LAST_WORDS)  # Nobody may be reading the log.

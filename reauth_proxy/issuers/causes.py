@@ -9,6 +9,7 @@ import ssl
 
 from yarl import URL
 
+from reauth_proxy.issuers.receiving import TOO_LONG
 from reauth_proxy.session.tokens import Unavailable
 
 
@@ -57,6 +58,11 @@ def no_url() -> Unavailable:
 def broke(place: str) -> Unavailable:
     """The request may have been sent."""
     return Unavailable(f"the connection to {place} broke before its answer was complete", broken=True)
+
+
+def cut_short(place: str, cut: str) -> Unavailable:
+    """An answer that is no 2xx counts only if it is whole; `cut` is why it is not."""
+    return Unavailable(f"{place} sent an answer longer than 1 MiB") if cut == TOO_LONG else broke(place)
 
 
 def not_http(place: str) -> Unavailable:

@@ -15,10 +15,10 @@ from typing import Final
 import aiohappyeyeballs
 from yarl import URL
 
-from reauth_proxy.issuers.causes import broke, no_url, not_http, too_slow, unreachable
+from reauth_proxy.issuers.causes import broke, cut_short, no_url, not_http, too_slow, unreachable
 from reauth_proxy.issuers.message import Message
 from reauth_proxy.issuers.receiving import BROKE, TOO_LONG, receive
-from reauth_proxy.issuers.reply import Answer
+from reauth_proxy.issuers.reply import Answer, media_type
 from reauth_proxy.session.protocols import Confirm
 from reauth_proxy.session.tokens import Unavailable
 
@@ -282,11 +282,9 @@ async def _answer(connection: Connection, place: str, moment: float, silence: fl
     good = 200 <= message.status < 300
     body, cut = await receive(connection, moment, silence if good else math.inf)
     if cut and not good:
-        if cut == TOO_LONG:
-            return Unavailable(f"{place} sent an answer longer than 1 MiB")
-        return not_http(place) if message.faulty else broke(place)
+        return not_http(place) if message.faulty and cut != TOO_LONG else cut_short(place, cut)
     if message.mistaken and cut == BROKE and not body:
         return not_http(place)
     fields = message.fields
-    media_type = fields.get("content-type", "").partition(";")[0].strip().lower()
-    return Answer(message.status, body, media_type, fields.get("retry-after"), fields.get("date"), cut)
+    content_type = media_type(fields.get("content-type", ""))
+    return Answer(message.status, body, content_type, fields.get("retry-after"), fields.get("date"), cut)

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import aiohttp
 from yarl import URL
 
-from reauth_proxy.issuers.causes import broke, describe, no_url, not_http, too_slow, unreachable
+from reauth_proxy.issuers.causes import broke, cut_short, describe, no_url, not_http, too_slow, unreachable
 from reauth_proxy.issuers.message import LONGEST_LINE
-from reauth_proxy.issuers.receiving import LONGEST_ANSWER, TOO_LONG, receive
-from reauth_proxy.issuers.reply import Answer
+from reauth_proxy.issuers.receiving import LONGEST_ANSWER, receive
+from reauth_proxy.issuers.reply import Answer, media_type
 from reauth_proxy.session.tokens import Unavailable
 
 
@@ -119,10 +119,10 @@ async def _read(response: aiohttp.ClientResponse, place: str, moment: float, sil
     if cut:
         response.close()
     if cut and not good:
-        return Unavailable(f"{place} sent an answer longer than 1 MiB") if cut == TOO_LONG else broke(place)
+        return cut_short(place, cut)
     fields = response.headers
-    media_type = fields.get("Content-Type", "").partition(";")[0].strip().lower()
-    return Answer(response.status, body, media_type, fields.get("Retry-After"), fields.get("Date"), cut)
+    content_type = media_type(fields.get("Content-Type", ""))
+    return Answer(response.status, body, content_type, fields.get("Retry-After"), fields.get("Date"), cut)
 
 
 async def _no_retry(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

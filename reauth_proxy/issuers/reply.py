@@ -35,6 +35,11 @@ _MOST_MEMBERS: Final = 10
 _REFRESH_TOKEN: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
+def media_type(field: str) -> str:
+    """Return the media type of a Content-Type field without parameters, in lower case; "" if there is none."""
+    return field.partition(";")[0].strip().lower()
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """One HTTP answer.

@@ -148,9 +148,6 @@ class Asking:
         self._settle(BackOff(pause))
 
     def _give_up(self, unavailable: Unavailable) -> None:
-        resting = unavailable.answered and unavailable.refresh_token is None
-        pause = self._book.give_up(
-            unavailable.cause, self._clock(), unavailable.retry_after, self._random(), resting=resting
-        )
+        pause = self._book.give_up(unavailable.cause, self._clock(), unavailable.retry_after, self._random())
         self._chronicle.gave_up(unavailable, pause)
         self._finish(BackOff(pause))

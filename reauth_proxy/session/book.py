@@ -202,24 +202,16 @@ class Book(Known):
         self.failures += 1
         return self._cool(problem, now, retry_after, jitter)
 
-    def give_up(
-        self, problem: str, now: Instant, retry_after: float | None, jitter: float, *, resting: bool = False
-    ) -> float:
-        """A refresh is given up; return the seconds of cool-off.
-
-        Args:
-            resting: only a request may ask for the next one.
-        """
+    def give_up(self, problem: str, now: Instant, retry_after: float | None, jitter: float) -> float:
+        """A refresh is given up; return the seconds of cool-off."""
         counted = self.state is State.LISTENING
         self.state = advance(self.state, Event.GAVE_UP)
         self.failures += not counted
-        self.resting = resting
         return self._cool(problem, now, retry_after, jitter)
 
     def hurry(self) -> None:
         """The configuration has changed: what was unavailable may be tried at once."""
         self.failures = 0
-        self.resting = False
         if self.state is State.COOLING:
             self.cooling_until = None
         if self.candidate is not None:
@@ -337,7 +329,7 @@ class Book(Known):
         self._mended()
 
     def _mended(self) -> None:
-        self.failures, self.problem, self.resting = 0, None, False
+        self.failures, self.problem = 0, None
         if self.state not in IN_FLIGHT:
             self.cooling_until = None
         self.reason = "no_session"

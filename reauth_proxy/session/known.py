@@ -25,7 +25,6 @@ class Known(Facts):
         refresh_expires: when the refresh token expires; None where unknown.
         failures: refreshes given up in a row.
         problem: why the last refresh is or was unavailable; None once one worked.
-        resting: the last refresh got an answer that is of no use; only a request asks again.
         history: what the token endpoint was asked.
     """
 
@@ -37,7 +36,6 @@ class Known(Facts):
     refresh_expires: Instant | None = None
     failures: int = 0
     problem: str | None = None
-    resting: bool = False
     stats: Stats = field(default_factory=Stats)
     history: History = field(default_factory=History)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from reauth_proxy.errors import LoggedOut, RefreshTimeout, RefreshUnavailable, TooManyParked
 from reauth_proxy.session.chronicle import Cause
@@ -28,7 +29,7 @@ from reauth_proxy.session.verdicts import draining, logged_out, token_or_raise, 
 from reauth_proxy.session.view import View
 
 
-class Requests(View):
+class Requests(View, ABC):
     """The half of a session that requests see; :class:`~reauth_proxy.session.refresher.Session` sets what it asks.
 
     Attributes:
@@ -38,8 +39,9 @@ class Requests(View):
     accepted: AccessToken | None
     _following: Following
 
+    @abstractmethod
     def _refresh(self, cause: Cause) -> None:
-        raise NotImplementedError
+        """Start the one refresh, unless it runs."""
 
     def usable(self) -> AccessToken | None:
         """Return a token that may be sent right now, with no refresh due; None: ask :meth:`token`. Made to be fast."""

@@ -88,7 +88,7 @@ def cool_off(failures: int, retry_after: float | None, jitter: float) -> float:
 
 def until_renewal(book: Book, now: Instant) -> float | None:
     """Return in how many seconds the background renewal has something to do or to look at, None if never."""
-    if book.resting or book.state not in (State.READY, State.COOLING):
+    if book.state not in (State.READY, State.COOLING):
         return None
     if book.state is State.COOLING:
         return min(book.cooling(now) or 0.0, LONGEST_NAP)

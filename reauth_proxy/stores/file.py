@@ -8,7 +8,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from shlex import quote as shell
@@ -119,8 +119,8 @@ class FileStore:
         """
         # A deed belongs to no refresh, and so to no lock.
         held = None if over is None else self._held
-        in_time = self.in_time()
-        await self._worker.run(lambda: self._save(session, held, over, in_time), to_the_end=True)
+        until = self._until()
+        await self._worker.run(lambda: self._save(session, held, over, until), to_the_end=True)
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """Hold off other processes. Raises StoreError if one of them holds the lock for too long."""
@@ -145,26 +145,20 @@ class FileStore:
         if self._watch is not None:
             self._watch.stir()
 
-    def in_time(self) -> Callable[[], None]:
-        """Return what raises StoreError once a call that begins now has taken so long that nobody waits for it.
-
-        A sign-in or a sign-out replaces whatever is there. One that hung must not replace what came after it.
-        """
-        until = time.monotonic() + self._timeout
-
-        def check() -> None:
-            if time.monotonic() > until:
-                raise StoreError("it took too long, and somebody else may have signed in or out since")
-
-        return check
-
     def turn(self, *, deed: bool = False) -> AbstractContextManager[None]:
         """Be the only one who compares and writes what is kept elsewhere; blocks, to be entered in a thread.
 
         Not the directory's own lock: what is elsewhere may hang, and others keep files in the same directory. Raises
         StoreSuperseded if the lock was held when this was called, and somebody else took it over; StoreError.
+
+        Args:
+            deed: it replaces whatever is there, and belongs to no refresh, and so to no lock.
         """
-        return self._turn(None if deed else self._held)  # A deed belongs to no refresh, and so to no lock.
+        return self._turn(None, self._until()) if deed else self._turn(self._held, None)
+
+    def _until(self) -> float:
+        """Until when a deed that begins now may be done: one that hung must not replace what came after it."""
+        return time.monotonic() + self._timeout
 
     async def _events(self, suffix: str) -> AsyncGenerator[None, None]:
         async with contextlib.AsyncExitStack() as stack:
@@ -238,7 +232,7 @@ class FileStore:
         return target
 
     @contextlib.contextmanager
-    def _turn(self, held: FileLock | None) -> Iterator[None]:
+    def _turn(self, held: FileLock | None, until: float | None) -> Iterator[None]:
         target = self._prepare()
         with contextlib.ExitStack() as stack:
             try:
@@ -248,6 +242,8 @@ class FileStore:
                         pass
             except OSError as error:
                 raise StoreError(private.explain("cannot be locked", target, error)) from error
+            if until is not None:
+                _in_time(until)
             yield
 
     def _check(self) -> None:
@@ -262,16 +258,14 @@ class FileStore:
         except OSError as error:
             raise StoreError(private.explain("cannot be written", target, error)) from error
 
-    def _save(
-        self, session: StoredSession, held: FileLock | None, over: str | None, in_time: Callable[[], None]
-    ) -> None:
+    def _save(self, session: StoredSession, held: FileLock | None, over: str | None, until: float) -> None:
         target, data = self._prepare(), self._codec.encode(session)
 
         @contextlib.contextmanager
         def committing() -> Iterator[None]:
             with instant(target.parent) if held is None else held.committing():
                 if over is None:
-                    in_time()
+                    _in_time(until)
                 else:
                     self._compare(target, over)
                 yield
@@ -327,6 +321,11 @@ class FileStore:
 def _look(held: FileLock) -> None:
     with held.committing():
         pass
+
+
+def _in_time(until: float) -> None:
+    if time.monotonic() > until:
+        raise StoreError("it took too long, and somebody else may have signed in or out since")
 
 
 def _backup(target: Path) -> Path:

@@ -232,7 +232,7 @@ def _locked(descriptor: int, patience: float) -> Iterator[None]:
         while not _flock_if_there_is_one(descriptor):
             if time.monotonic() >= until:
                 raise BlockingIOError(errno.EAGAIN, "another process holds this lock")
-            time.sleep(_FIRST_PAUSE)
+            time.sleep(_FIRST_PAUSE)  # No system tells of a lock that is free, within a time limit.
         yield
     finally:
         os.close(descriptor)

@@ -73,14 +73,11 @@ class KeyringStore:
         Raises StoreError; StoreSuperseded if the lock was lost meanwhile; StoreEnded if the keyring holds another line
         than `over`.
         """
-        text, in_time = record.encode(session).decode("ascii"), self._beside.in_time()
-        turn = self._beside.turn(deed=over is None)
+        text, turn = record.encode(session).decode("ascii"), self._beside.turn(deed=over is None)
 
         def write() -> None:
             with turn:
-                if over is None:
-                    in_time()
-                else:
+                if over is not None:
                     self._compare(over)
                 self._keyring().set_password(SERVICE, self._name, text)
 

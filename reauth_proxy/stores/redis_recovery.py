@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from reauth_proxy.session.state import IllegalTransition
+
 #: Parts of a lease: how often it is renewed, and how soon again if that failed.
 RENEW: Final = 0.2
 RENEW_AGAIN: Final = 0.05
@@ -103,10 +105,6 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.PAYING, Event.LEFT): State.YIELDING,
     (State.PAYING, Event.BROKEN_OFF): State.OWING,
 }
-
-
-class IllegalTransition(RuntimeError):
-    """An event came in a state that has no transition for it: a bug."""
 
 
 def advance(state: State, event: Event) -> State:

@@ -101,7 +101,6 @@ def test_the_cool_off_honours_retry_after_within_reason(retry_after: float, paus
         (Book(State.COOLING, access=token_from(issued(3600), 1, NOW, POLICY, 0), cooling_until=NOW), 0),
         (Book(State.COOLING, cooling_until=NOW.after(300)), 60),
         (Book(State.LISTENING, cooling_until=NOW.after(4)), None),
-        (Book(State.COOLING, cooling_until=NOW.after(4), resting=True), None),
     ],
 )
 def test_the_background_renewal(facts: Book, wait: float | None) -> None:
