@@ -129,7 +129,8 @@ class Ledger:
             self._holding.seen = ""
             await self._put_back()
             return None
-        self.marked.read(stored)
+        if not self._holding.owes_a_deed:  # Else it is from before that.
+            self.marked.read(stored)
         reading = self._holding.read(stored, ours_is_dead=ours_is_dead)
         if reading is Reading.WENT_BACK:
             self._complain("read", StoreError("it went back to an older session; ours is put there again"))

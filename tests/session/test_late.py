@@ -13,7 +13,7 @@ import pytest
 from reauth_proxy.control import readiness
 from reauth_proxy.errors import LoggedOut
 from reauth_proxy.session.refresher import Session
-from reauth_proxy.session.state import RefreshPolicy
+from reauth_proxy.session.state import RefreshPolicy, State
 from reauth_proxy.session.tokens import Denied, Secret, StoredSession, Unavailable
 from tests.session.fakes import Endpoint, RecordingStore, a_session, names, now, secret, turns, virtual
 
@@ -149,6 +149,21 @@ class TestWhatNobodyCouldHeedAtOnce:
             assert stored(store).refresh_token == (secret("refresh-2") if reply is None else secret("half"))
 
     @virtual
+    async def test_is_saved_at_once_though_the_refresh_was_given_up_before_it_came(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await asking(session, endpoint, BOB)
+            store.busy = True
+            await session.sign_in(BOB)
+            await asyncio.sleep(40)
+            assert session.state is State.COOLING
+            store.busy = False
+            endpoint.gate.set()
+            await asyncio.sleep(1)
+            assert stored(store).refresh_token == secret("refresh-2")
+            assert endpoint.used.count(BOB.reveal()) == 1
+
+    @virtual
     async def test_is_revoked_when_somebody_signs_out(self) -> None:
         endpoint, store, discarded = Endpoint(), RecordingStore(), Discarded()
         async with a_session(endpoint, store, discard=discarded) as session:
@@ -256,6 +271,7 @@ async def test_a_refresh_token_never_takes_the_place_of_an_access_token() -> Non
         request.exception()
         assert names(await session.token()) == ["access-2"]
         assert endpoint.used[1:] == [BOB.reveal()]
+        assert discarded == [], "it is in force again"
 
 
 class TestAnAnswerOfWhichNothingCanBeRead:
@@ -275,6 +291,33 @@ class TestAnAnswerOfWhichNothingCanBeRead:
         async with a_session(endpoint, store, policy, configured=None):
             await asyncio.sleep(300)
             assert endpoint.calls == 2
+
+    @virtual
+    async def test_who_signs_out_and_in_again_wants_it_tried_though_the_store_fails(self) -> None:
+        endpoint, store = Endpoint(UNREADABLE), RecordingStore()
+        async with a_session(endpoint, store, RefreshPolicy()) as session:
+            await asyncio.sleep(300)
+            store.failing = True
+            await session.sign_out()
+            await session.sign_in(secret("refresh-0"))
+            await asyncio.sleep(100)
+            assert endpoint.calls >= 2
+            assert session.snapshot(now()).usable
+
+    @virtual
+    async def test_one_that_came_for_nobody_is_not_repeated_at_a_restart(self) -> None:
+        endpoint, store = Endpoint(), RecordingStore()
+        async with a_session(endpoint, store) as session:
+            await asking(session, endpoint, BOB)
+            store.put(StoredSession(secret("eve"), life=secret("eve").fingerprint()))
+            await turns()
+            endpoint.script.append(UNREADABLE)
+            endpoint.gate.set()
+            await asyncio.sleep(1)
+        async with a_session(endpoint, store, configured="bob") as session:
+            await asyncio.sleep(600)
+            assert endpoint.used.count(BOB.reveal()) == 1
+            assert stored(store).life == secret("eve").fingerprint()
 
     @pytest.mark.parametrize("restarted", [False, True])
     @pytest.mark.parametrize("with_access", [False, True])
