@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -150,13 +150,10 @@ def fill(path: Path) -> None:
 
 
 def remount(directory: Path, how: str) -> None:
-    # It is busy while the daemon writes, such as its second copy.
-    for _ in range(100):
-        done = subprocess.run(["mount", "-o", f"remount,{how}", directory], check=False, capture_output=True, text=True)
-        if done.returncode == 0:
-            return
-        time.sleep(0.1)
-    raise AssertionError(done.stderr)
+    # It is busy until the daemon has let go of the lock, which it opens for writing.
+    with (directory / "session.json.lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(["mount", "-o", f"remount,{how}", directory], check=True)
 
 
 async def test_a_full_and_a_read_only_disk_are_served_from_memory_loudly_until_they_heal(

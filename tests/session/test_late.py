@@ -125,6 +125,16 @@ class TestWhoeverBringsWhatACallIsUsing:
                 assert session._book.refresh_token == stored(store).refresh_token != BOB
 
 
+async def behind_the_lock(
+    session: Session, endpoint: Endpoint, store: RecordingStore, reply: Unavailable | None = None
+) -> None:
+    """Somebody brings what a call is using, which this will answer, and another process holds the lock."""
+    await asking(session, endpoint, BOB)
+    store.busy = True
+    await session.sign_in(BOB)
+    endpoint.script += [reply] if reply is not None else []
+
+
 class TestWhatNobodyCouldHeedAtOnce:
     """For want of the lock."""
 
@@ -133,10 +143,7 @@ class TestWhatNobodyCouldHeedAtOnce:
     async def test_is_there_for_the_next_refresh(self, reply: Unavailable | None) -> None:
         endpoint, store = Endpoint(), RecordingStore()
         async with a_session(endpoint, store) as session:
-            await asking(session, endpoint, BOB)
-            store.busy = True
-            await session.sign_in(BOB)
-            endpoint.script += [reply] if reply is not None else []
+            await behind_the_lock(session, endpoint, store, reply)
             endpoint.gate.set()
             await asyncio.sleep(60)
             assert stored(store).refresh_token == BOB
@@ -152,9 +159,7 @@ class TestWhatNobodyCouldHeedAtOnce:
     async def test_is_saved_at_once_though_the_refresh_was_given_up_before_it_came(self) -> None:
         endpoint, store = Endpoint(), RecordingStore()
         async with a_session(endpoint, store) as session:
-            await asking(session, endpoint, BOB)
-            store.busy = True
-            await session.sign_in(BOB)
+            await behind_the_lock(session, endpoint, store)
             await asyncio.sleep(40)
             assert session.state is State.COOLING
             store.busy = False
@@ -167,9 +172,7 @@ class TestWhatNobodyCouldHeedAtOnce:
     async def test_is_revoked_when_somebody_signs_out(self) -> None:
         endpoint, store, discarded = Endpoint(), RecordingStore(), Discarded()
         async with a_session(endpoint, store, discard=discarded) as session:
-            await asking(session, endpoint, BOB)
-            store.busy = True
-            await session.sign_in(BOB)
+            await behind_the_lock(session, endpoint, store)
             endpoint.gate.set()
             await asyncio.sleep(1)
             await session.sign_out()
@@ -181,10 +184,7 @@ class TestWhatNobodyCouldHeedAtOnce:
     async def test_is_saved_at_the_end(self, reply: Unavailable | None) -> None:
         endpoint, store = Endpoint(), RecordingStore()
         async with a_session(endpoint, store) as session:
-            await asking(session, endpoint, BOB)
-            store.busy = True
-            await session.sign_in(BOB)
-            endpoint.script += [reply] if reply is not None else []
+            await behind_the_lock(session, endpoint, store, reply)
             endpoint.gate.set()
             await turns()
             closing = asyncio.create_task(session.close())

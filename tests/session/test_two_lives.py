@@ -6,6 +6,7 @@ Each sequence is the shortest of those that :mod:`tests.session.test_two_daemons
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -57,6 +58,16 @@ def answer(pair: Pair) -> None:
     pair.world.settle()
 
 
+def trying(pair: Pair, pace: Literal["answers wait", "calls wait"]) -> tuple[Family, Secret]:
+    """Both are in use, and A tries a token of Bob's that is configured: the call is under way."""
+    in_use(pair)
+    pair.server.pace = pace
+    bob = pair.server.sign_in("bob")
+    token = bob.current
+    pair.a.configure(token)
+    return bob, token
+
+
 class TestTrials:
     def test_who_waits_for_a_token_gets_none_of_the_life_that_a_trial_begins(self, make: Callable[..., Pair]) -> None:
         pair = make()
@@ -98,10 +109,7 @@ class TestTrials:
 
     def test_what_was_issued_for_a_trial_counts_though_the_lock_was_lost(self, make: Callable[..., Pair]) -> None:
         pair = make()
-        in_use(pair)
-        pair.server.pace = "answers wait"
-        bob = pair.server.sign_in("bob")
-        pair.a.configure(bob.current)
+        bob, _ = trying(pair, "answers wait")
         assert pair.a.process is not None
         pair.a.process.freeze()
         pair.server.pace = "at once"
@@ -388,11 +396,7 @@ class TestConfigurations:
         self, make: Callable[..., Pair]
     ) -> None:
         pair = make()
-        in_use(pair)
-        pair.server.pace = "answers wait"
-        bob = pair.server.sign_in("bob")
-        first = bob.current
-        pair.a.configure(first)
+        bob, first = trying(pair, "answers wait")
         pair.a.sign_in(first, None)
         answer(pair)
         pair.server.pace = "at once"
@@ -549,11 +553,7 @@ class TestWhatComesTooLate:
         self, make: Callable[..., Pair]
     ) -> None:
         pair = make()
-        in_use(pair)
-        pair.server.pace = "calls wait"
-        bob = pair.server.sign_in("bob")
-        token = bob.current
-        pair.a.configure(token)
+        bob, token = trying(pair, "calls wait")
         pair.a.access.slow = "before"  # type: ignore[union-attr]
         answer(pair)
         pair.a.sign_in(token, None)
@@ -570,11 +570,7 @@ class TestWhatComesTooLate:
         self, make: Callable[..., Pair], with_access: bool
     ) -> None:
         pair = make()
-        in_use(pair)
-        pair.server.pace = "answers wait"
-        bob = pair.server.sign_in("bob")
-        token = bob.current
-        pair.a.configure(token)
+        bob, token = trying(pair, "answers wait")
         pair.b.sign_in(token, pair.server.access_token(bob) if with_access else None)
         pair.world.pass_time(1)
         request = pair.a.request()
@@ -590,10 +586,7 @@ class TestWhatComesTooLate:
         self, make: Callable[..., Pair]
     ) -> None:
         pair = make()
-        in_use(pair)
-        pair.server.pace = "calls wait"
-        bob = pair.server.sign_in("bob")
-        pair.a.configure(bob.current)
+        bob, _ = trying(pair, "calls wait")
         pair.a.access.slow = "before"  # type: ignore[union-attr]
         answer(pair)
         ann = pair.server.sign_in("ann")
