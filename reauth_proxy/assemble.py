@@ -172,7 +172,7 @@ def store(config: Config, name: str, say: Say | None = None, *, settle: bool = T
         return MemoryStore()
     if chosen.type == "keyring":
         _installed("keyring", "keyring")
-        from reauth_proxy.stores.file import default_path
+        from reauth_proxy.stores.default import default_path
         from reauth_proxy.stores.keyring import KeyringStore
 
         key = _store_key(config, name)
@@ -235,7 +235,7 @@ def _store_key(config: Config, name: str) -> str:
     """Return what a session is called in Redis or the keyring."""
     if config.store.key is not None:
         return config.store.key if name == "default" else f"{config.store.key}-{name}"
-    from reauth_proxy.stores.file import default_path
+    from reauth_proxy.stores.default import default_path
 
     if config.store.type == "redis":
         return f"reauth-proxy:{default_path(name, _shared_identity(config, name)).stem}"
@@ -270,7 +270,7 @@ def _installed(module: str, extra: str) -> None:
 
 def store_file(config: Config, name: str) -> Path:
     """Return where the session of the credential `name` is to be kept, if in a file."""
-    from reauth_proxy.stores.file import default_path
+    from reauth_proxy.stores.default import default_path
 
     path = config.store.path
     if path is None:

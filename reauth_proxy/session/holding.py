@@ -32,6 +32,7 @@ class Holding:
         seen: its line as it was last seen, "" for none: what is saved follows from that.
         wanted: what it is to hold, until it does.
         deliberate: somebody's deed, a sign-in or a sign-out, wants it: it replaces what there was before.
+        issued: there is in it what a refresh brought, and is nowhere else.
         before: the lines that the store may hold from before that deed.
         past: traces of what it is known to have held before.
     """
@@ -40,6 +41,7 @@ class Holding:
     seen: str = ""
     wanted: StoredSession | None = field(default=None)
     deliberate: bool = False
+    issued: bool = False
     before: set[str] = field(default_factory=set)
     past: dict[int, None] = field(default_factory=dict)
 
@@ -48,21 +50,29 @@ class Holding:
         """Whether somebody's deed is not in the store yet."""
         return self.wanted is not None and self.deliberate
 
+    @property
+    def owes_tokens(self) -> bool:
+        """Whether there are tokens that no other process can know of."""
+        return self.wanted is not None and self.issued
+
     def opened(self, stored: StoredSession | None) -> None:
         """It holds this at the start, as far as can be read."""
         self._know(stored)
         self.seen = "" if stored is None else stored.line
 
-    def want(self, record: StoredSession, *, begins: bool = False) -> None:
+    def want(self, record: StoredSession, *, begins: bool = False, issued: bool = False) -> None:
         """It is to hold this, unless there is something newer.
 
         Args:
             begins: it begins a life, and comes after whatever there was before.
+            issued: a refresh brought it.
         """
+        issued = issued or (self.issued and self.wanted is not None)
         if begins or self.owes_a_deed:
             self.want_deed(record)  # What comes of a deed that the store could not take yet is as deliberate.
         else:
             self.wanted, self.deliberate = record, False
+        self.issued = issued
 
     def want_deed(self, record: StoredSession) -> None:
         """It is to hold this instead of whatever there was before."""
@@ -71,7 +81,7 @@ class Holding:
         elif self.wanted is not None and self.wanted.line != record.line:
             self.before.add(self.wanted.line)  # The deed before this one may have landed unseen.
         self.before.add(self.seen)
-        self.wanted, self.deliberate = record, True
+        self.wanted, self.deliberate, self.issued = record, True, False
 
     def saved(self, record: StoredSession) -> None:
         """It holds this now."""

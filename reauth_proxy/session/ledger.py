@@ -11,11 +11,12 @@ from typing import Final
 import structlog
 
 from reauth_proxy.errors import StoreAway, StoreBusy, StoreCorrupt, StoreEnded, StoreError, StoreSuperseded
-from reauth_proxy.session.calls import where
 from reauth_proxy.session.ending import end
 from reauth_proxy.session.holding import Holding, Reading
+from reauth_proxy.session.locking import Locking
 from reauth_proxy.session.mark import Mark
 from reauth_proxy.session.pauses import Pauses
+from reauth_proxy.session.problems import Problems
 from reauth_proxy.session.protocols import Store
 from reauth_proxy.session.tokens import Instant, StoredSession
 
@@ -44,8 +45,8 @@ class Ledger:
         self._store = store
         self._pauses = Pauses(random)
         self._has_news = has_news
-        self._lock = asyncio.Lock()
         self._holding = Holding()
+        self._locking = Locking(store, lambda: self._refused and self._holding.owes_tokens and not self._closing)
         #: Grows with each save.
         self._writes = 0
         self.marked = Mark()
@@ -53,8 +54,9 @@ class Ledger:
         #: Strong references: what was begun is saved, whoever is cancelled meanwhile.
         self._deeds: set[asyncio.Task[None]] = set()
         self._closing = False
-        #: What went wrong last, by what was to be done, until it works.
-        self._problems: dict[str, str] = {}
+        self._problems = Problems(name)
+        #: The store was there, and could not be written; it could not be read.
+        self._refused = self._unread = False
 
     @property
     def problem(self) -> str | None:
@@ -62,7 +64,7 @@ class Ledger:
 
         The newest tokens may not survive this process then, and others may know better.
         """
-        return next(iter(self._problems.values()), None)
+        return self._problems.first
 
     async def open(self) -> StoredSession | None:
         """Check that the store can be written and return what it holds, or a second copy of it. Raises StoreError."""
@@ -86,18 +88,16 @@ class Ledger:
     @contextlib.asynccontextmanager
     async def lock(self) -> AsyncIterator[None]:
         """Hold off other refreshes, here and in other processes. Raises StoreBusy."""
-        async with self._lock, contextlib.AsyncExitStack() as held:
+        async with contextlib.AsyncExitStack() as held:
             try:
-                await held.enter_async_context(self._store.lock())
-            except StoreBusy as error:
-                if isinstance(error, StoreAway):
-                    self._complain("locked", error)
-                raise
-            except StoreError as error:
-                # Nobody holds it; it is broken. Better to risk another process than to lose the session for sure.
+                problem = await held.enter_async_context(self._locking.held())
+            except StoreAway as error:
                 self._complain("locked", error)
-            else:
+                raise
+            if problem is None:
                 self._recovered("locked")
+            else:
+                self._complain("locked", problem)
             try:
                 yield
             finally:
@@ -121,9 +121,11 @@ class Ledger:
             self._complain("read", error)
             if isinstance(error, StoreAway):
                 raise
-            if isinstance(error, StoreCorrupt):
+            self._unread = not isinstance(error, StoreCorrupt)
+            if not self._unread:
                 self._restore()
             return None
+        self._unread = False
         self._recovered("read")
         if stored is None:
             self._holding.seen = ""
@@ -168,6 +170,8 @@ class Ledger:
 
         Raises StoreSuperseded or StoreAway if it must not be.
         """
+        if self._locking.in_the_dark or self._unread:
+            await self._locking.go_alone(self.problem or "the store fails")
         before = replace(self.marked)
         if now is not None:
             self.marked.begin(record.refresh_token, now.wall)
@@ -206,7 +210,7 @@ class Ledger:
         """
         if issued:
             self.marked.clear()
-        self._holding.want(record, begins=begins)
+        self._holding.want(record, begins=begins, issued=issued)
         try:
             await self._write(record, "written", self._holding.seen)
         except StoreSuperseded:
@@ -232,8 +236,7 @@ class Ledger:
         try:
             await self._write(record, "written", None)
         except StoreError:
-            if self._holding.wanted is not None:
-                self._start()
+            self._start()
 
     def keep(self, record: StoredSession) -> None:
         """Have the background task save this, unless it finds something newer."""
@@ -259,14 +262,12 @@ class Ledger:
             with contextlib.suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(_LAST_ATTEMPT):
                     await self._settle()
+        await self._locking.let_go()
 
     async def _settle(self) -> None:
         """Save what is left to save; a deed needs no lock."""
-        if self._holding.owes_a_deed:
+        async with contextlib.nullcontext() if self._holding.owes_a_deed else self.lock():
             await self._save_wanted()
-        else:
-            async with self.lock():
-                await self._save_wanted()
 
     async def _put_back(self) -> None:
         """Put at once into a store that holds nothing what it has lost: whoever starts just now may have less."""
@@ -292,7 +293,7 @@ class Ledger:
         """Try until there is nothing left to save, and a lock that failed works: nobody else would find that out."""
         attempt = 0
         try:
-            while self._holding.wanted is not None or "locked" in self._problems:
+            while self._holding.wanted is not None or "locked" in self._problems or self._locking.kept:
                 # Once the store is heard of again, what went wrong while it was away is no reason to wait.
                 attempt = 1 if await self._pauses.before(attempt) else attempt + 1
                 try:
@@ -323,11 +324,13 @@ class Ledger:
         except StoreEnded:
             raise
         except Exception as error:
+            self._refused = not isinstance(error, StoreBusy | StoreSuperseded)
             self._complain(done, error)
             if isinstance(error, StoreError):
                 raise
             raise StoreError("an unexpected error in this program; the log says where") from None
         self._writes += 1
+        self._refused = False
         self._holding.saved(record)
         if record.used_at is None:
             self.marked.clear()
@@ -336,14 +339,10 @@ class Ledger:
             self._recovered("written", "marked", "read")
 
     def _recovered(self, *done: str) -> None:
-        before = self._problems
-        self._problems = {name: problem for name, problem in before.items() if name not in done}
-        if before and not self._problems:
-            _log.info("store.mended", credential=self._name)
+        if self._problems.mended(*done):
+            self._locking.share()
 
     def _complain(self, done: str, error: Exception) -> None:
-        known = {"error": str(error)} if isinstance(error, StoreError) else where(error)
-        self._problems[done] = known["error"]
+        self._problems.complain(done, error)
         if done == "locked" and not self._closing:
             self._start()
-        _log.error("store.failed", credential=self._name, to_be=done, **known)

@@ -81,6 +81,17 @@ class Store(Protocol):
         """Raise StoreSuperseded if this store held the lock, and it has passed on; StoreError if nobody can tell."""
         ...
 
+    async def claim(self) -> bool:
+        """Return whether no other process that refreshes uses the store; none begins to then, until :meth:`share`.
+
+        For a store that can be neither locked nor read. True where nobody can tell.
+        """
+        ...
+
+    def share(self) -> None:
+        """Let others use the store again, after :meth:`claim`."""
+        ...
+
     def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever the store may hold something that another process put there, as soon as that is known."""
         ...

@@ -11,6 +11,7 @@ and whoever has the name keeps out of it once it has another token. Everything h
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import stat
@@ -20,13 +21,12 @@ from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from reauth_proxy.errors import StoreError
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores import record
 from reauth_proxy.stores.codec import Codec
-from reauth_proxy.stores.file import default_path
 
 #: How many files are read, those that were written last before others; and how many entries are looked at.
 _FILES: Final = 200
@@ -41,6 +41,20 @@ _OURS: Final = re.compile(
 
 #: How well a record knows a token: not at all; as one of an earlier life; as one of the present life.
 _UNKNOWN, _EARLIER, _PRESENT = range(3)
+
+
+def default_path(credential: str, identity: str, digits: int = 16) -> Path:
+    """Return a name in the state directory, where sessions are kept unless the config says otherwise.
+
+    Args:
+        credential: its name.
+        identity: what tells it from one of the same name in another config, such as that config's file.
+        digits: how many hex digits stand for the identity.
+    """
+    import platformdirs
+
+    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:digits]
+    return platformdirs.user_state_path("reauth-proxy", appauthor=False) / f"{quote(credential, safe='')}-{digest}.json"
 
 
 @dataclass(frozen=True, slots=True)

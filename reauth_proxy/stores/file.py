@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import stat
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from shlex import quote as shell
 from typing import Final
-from urllib.parse import quote
 
 import structlog
 
-from reauth_proxy.errors import StoreAway, StoreEnded, StoreError, StoreSuperseded
+from reauth_proxy.errors import StoreAway, StoreEnded, StoreError, StoreSlow, StoreSuperseded
 from reauth_proxy.session.tokens import StoredSession
 from reauth_proxy.stores import atomic, private
 from reauth_proxy.stores.codec import Codec
 from reauth_proxy.stores.flock import LEASE, FileLock, instant, turn
 from reauth_proxy.stores.owner import make_directory
+from reauth_proxy.stores.presence import Presence
 from reauth_proxy.stores.watch import Watch
 from reauth_proxy.stores.worker import TIMEOUT, Worker
 
@@ -34,20 +34,6 @@ _LATER: Final = 5.0
 _TURN: Final = ".turn"
 
 
-def default_path(credential: str, identity: str, digits: int = 16) -> Path:
-    """Return a name in the state directory, where sessions are kept unless the config says otherwise.
-
-    Args:
-        credential: its name.
-        identity: what tells it from one of the same name in another config, such as that config's file.
-        digits: how many hex digits stand for the identity.
-    """
-    import platformdirs
-
-    digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:digits]
-    return platformdirs.user_state_path("reauth-proxy", appauthor=False) / f"{quote(credential, safe='')}-{digest}.json"
-
-
 class FileStore:
     """A :class:`~reauth_proxy.session.protocols.Store` in a file; mode 0600, in a directory made with 0700.
 
@@ -56,8 +42,8 @@ class FileStore:
     that come while it goes on; what was being saved may be saved later still, if nobody else took the lock over.
 
     Args:
-        path: of the file; a symbolic link keeps pointing to where the file is. `<path>.lock` and `<path>.backup`, a
-            second copy that is written after the first, are used besides.
+        path: of the file; a symbolic link keeps pointing to where the file is. There are besides `<path>.lock`,
+            `<path>.backup`, a second copy that is written after the first, and `<path>.users`, which daemons keep open.
         codec: what a session looks like in the file.
         lock_timeout: seconds to wait for another process that holds the lock.
         lease: seconds after which a process that was stopped while it held the lock loses it.
@@ -92,6 +78,9 @@ class FileStore:
         )
         self._worker = Worker("store", timeout, problem, self.stir)
         self._pulse = Worker("store lock", timeout, problem)
+        self._presence = Presence()
+        #: Apart from what may be slow, as the pulse is.
+        self._eye = Worker("store users", timeout, problem)
 
     def __repr__(self) -> str:
         return f"<FileStore {self._path}>"
@@ -132,6 +121,17 @@ class FileStore:
         if held is not None:
             await self._worker.run(lambda: _look(held))
 
+    async def claim(self) -> bool:
+        """Return whether no other process uses the file, nor begins to until :meth:`share`; see the protocol."""
+        try:
+            return await self._eye.run(self._presence.claim)
+        except (OSError, StoreSlow):
+            return True  # Nobody can tell.
+
+    def share(self) -> None:
+        """Let others use the file again."""
+        self._eye.post(self._presence.share)
+
     def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever something happened to the file, and when a disk that hung answers again."""
         return self._events("")
@@ -164,7 +164,7 @@ class FileStore:
         async with contextlib.AsyncExitStack() as stack:
             while True:
                 try:
-                    target = await self._worker.run(self._prepare)
+                    target = await self._worker.run(self._appear)
                     watch = await stack.enter_async_context(self._watching(target))
                     break
                 except StoreError:
@@ -178,13 +178,16 @@ class FileStore:
 
     async def close(self) -> None:
         """End the threads, each once it has done what there is to do; nobody waits for one that hangs."""
+        self._worker.post(self._presence.leave)
         self._worker.close()
         self._pulse.close()
+        self._eye.close()
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         target = await self._worker.run(self._prepare)
-        lock = FileLock(target.with_name(target.name + ".lock"), self._worker, self._pulse, self._lease)
+        enter = partial(self._presence.enter, _users(target), target)
+        lock = FileLock(target.with_name(target.name + ".lock"), self._worker, self._pulse, self._lease, enter)
         try:
             try:
                 await lock.acquire(self._lock_timeout, lambda: self._watching(target))
@@ -229,6 +232,13 @@ class FileStore:
                 f"{target.parent}: everybody may replace files in this directory; "
                 f"chmod o-w {shell(str(target.parent))}, or name a file in a directory of its own below it"
             )
+        return target
+
+    def _appear(self) -> Path:
+        """Prepare, and be seen by others from now on: this is somebody who may refresh."""
+        target = self._prepare()
+        with contextlib.suppress(OSError, StoreError):  # Whoever takes the lock tries again.
+            self._presence.enter(_users(target), target)
         return target
 
     @contextlib.contextmanager
@@ -326,6 +336,10 @@ def _look(held: FileLock) -> None:
 def _in_time(until: float) -> None:
     if time.monotonic() > until:
         raise StoreError("it took too long, and somebody else may have signed in or out since")
+
+
+def _users(target: Path) -> Path:
+    return target.with_name(target.name + ".users")
 
 
 def _backup(target: Path) -> Path:

@@ -43,13 +43,17 @@ class FileLock:
             free in between. Everything that concerns the descriptor is done there, in order.
         pulse: touches the lock file, apart from what may be slow.
         lease: seconds after which a stopped holder loses the lock.
+        may: tells whether anybody may have it now; where not, that is waited for, too.
     """
 
-    def __init__(self, path: Path, worker: Worker, pulse: Worker, lease: float = LEASE) -> None:
+    def __init__(
+        self, path: Path, worker: Worker, pulse: Worker, lease: float = LEASE, may: Callable[[], bool] = lambda: True
+    ) -> None:
         self._path = path
         self._worker = worker
         self._pulse = pulse
         self._lease = lease
+        self._may = may
         self._descriptor: int | None = None
         #: When the lock file was touched last, and when that was first seen, by the monotonic clock.
         self._touched: tuple[int, float] = (0, 0.0)
@@ -86,7 +90,7 @@ class FileLock:
                 if left <= 0:
                     raise StoreBusy(
                         f"{self._path}: another process has held this lock for {timeout:g} s; "
-                        "end it, or give each instance a store of its own"
+                        "its log says if it cannot save; else end it, or give each instance a store of its own"
                     )
                 await watch.after(self._path.name, count, min(pause, left))
                 pause = min(pause * 2, _LONGEST_PAUSE)
@@ -118,6 +122,8 @@ class FileLock:
             yield
 
     def _try(self) -> bool:
+        if not self._may():
+            return False
         if self._descriptor is None:
             self._descriptor = atomic.open_lock(self._path, self._path.with_suffix(""))
         held = _flock(self._descriptor)

@@ -30,7 +30,7 @@ class KeyringStore:
 
     Args:
         name: of the entry.
-        beside: a path in a directory of ours; `<beside>.lock` and `<beside>.turn` are lock files.
+        beside: a path in a directory of ours; `<beside>.lock`, `<beside>.turn` and `<beside>.users` are lock files.
         timeout: seconds that the keyring may take for a call.
     """
 
@@ -90,6 +90,14 @@ class KeyringStore:
     async def confirm(self) -> None:
         """Raise StoreSuperseded if the lock was held, and somebody else took it over; StoreError."""
         await self._beside.confirm()
+
+    async def claim(self) -> bool:
+        """Return whether no other process uses the entry, nor begins to until :meth:`share`; see the protocol."""
+        return await self._beside.claim()
+
+    def share(self) -> None:
+        """Let others use the entry again."""
+        self._beside.share()
 
     def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever somebody may have written, for keyrings tell of nothing, or one that hung answers again."""

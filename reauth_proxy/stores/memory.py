@@ -41,6 +41,13 @@ class MemoryStore:
     async def confirm(self) -> None:
         """There are no other processes that the lock could pass on to."""
 
+    async def claim(self) -> bool:
+        """There are no other processes."""
+        return True
+
+    def share(self) -> None:
+        """There is nobody to share this with."""
+
     async def changes(self) -> AsyncGenerator[None, None]:
         """Nobody else puts anything here."""
         await asyncio.get_running_loop().create_future()

@@ -148,6 +148,13 @@ class RedisStore:
         if held is not None and not await self._renewed(held):
             raise StoreSuperseded(f"{self._place}: this process lost its lease, and another one went on")
 
+    async def claim(self) -> bool:
+        """Nobody is ever alone with a Redis: what cannot be read there belongs to others, too."""
+        return False
+
+    def share(self) -> None:
+        """There is nothing to give back."""
+
     async def changes(self) -> AsyncGenerator[None, None]:
         """Yield whenever somebody saved, and when the channel can be heard again after it could not."""
         pause, again = 0.1, False

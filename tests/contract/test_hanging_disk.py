@@ -125,6 +125,38 @@ async def test_a_call_of_the_disk_that_hangs_holds_up_no_request_and_is_made_goo
 
 
 @pytest.mark.slow
+async def test_of_two_daemons_none_uses_a_refresh_token_that_the_other_one_may_have_used(
+    tmp_path: Path, authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    async with on_a_disk(tmp_path, authorization, upstream) as (one, disk):
+        (tmp_path / "other").mkdir()
+        async with cared_for(DaemonProcess(tmp_path / "other", one.settings, command=INTERPRETER)) as other:
+            other.store_path = one.store_path
+            other.environ |= disk.environ
+            for daemon in (one, other):
+                await daemon.start()
+                assert (await fetch(daemon.url)).status == 200
+            one.signal(signal.SIGSTOP)
+            authorization.revoke_access()
+            assert (await fetch(other.url)).status == 200
+            count = authorization.count
+            disk.hang("open")
+            one.signal(signal.SIGCONT)
+            answer = await fetch(one.url)
+            assert answer.status == 401
+            assert json.loads(answer.content)["reason"] == "refresh_unavailable"
+            failed = await one.logged("refresh.unavailable")
+            assert "another process uses the same store" in failed["problem"]
+            assert authorization.count == count
+            disk.go_on()
+            await one.logged("store.mended")
+            for daemon in (one, other):
+                assert (await fetch(daemon.url)).status == 200
+            assert authorization.count == count
+    assert authorization.reuses == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["fsync", "open", "stat", "utime", "flock"])
 async def test_a_daemon_whose_disk_hangs_ends_when_told_to(
     tmp_path: Path, authorization: FakeAuthorizationServer, upstream: FakeUpstream, call: str

@@ -148,6 +148,9 @@ class RecordingStore:
         self.unreadable = False
         self.buggy = False
         self.taken_over = False
+        #: Whether another process uses it; and whether this one is alone.
+        self.shared = False
+        self.claimed = False
         self.backup: StoredSession | None = None
         #: How often a token request was marked.
         self.marks = 0
@@ -189,6 +192,13 @@ class RecordingStore:
     async def confirm(self) -> None:
         if self.taken_over:
             raise StoreSuperseded("another process took the lock over")
+
+    async def claim(self) -> bool:
+        self.claimed = not self.shared
+        return self.claimed
+
+    def share(self) -> None:
+        self.claimed = False
 
     async def changes(self) -> AsyncGenerator[None, None]:
         while True:

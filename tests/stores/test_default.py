@@ -11,7 +11,7 @@ import pytest
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores import default
 from reauth_proxy.stores.codec import Codec
-from reauth_proxy.stores.default import Owner, Place, find, settle
+from reauth_proxy.stores.default import Owner, Place, default_path, find, settle
 
 KEY = Secret("32" * 32)
 OTHER_KEY = Secret("33" * 32)
@@ -229,3 +229,16 @@ def test_a_link_of_the_owners_own_leads_where_it_did(tmp_path: Path) -> None:
 
 def test_no_token_is_in_what_is_shown() -> None:
     assert "CANARY" not in repr(Owner("default", ONE, T1, (T2,)))
+
+
+def test_two_configs_never_share_a_file(state: Path) -> None:
+    paths = {
+        default_path("default", "https://a.example web"),
+        default_path("default", "https://b.example web"),
+        default_path("a/b", "x"),
+        default_path("a_b", "x"),
+        default_path("../a", "x"),
+    }
+    assert len(paths) == 5
+    assert {path.parent for path in paths} == {state}
+    assert default_path("default", "x") == default_path("default", "x")

@@ -202,9 +202,9 @@ async def test_a_lock_that_is_given_up_while_its_disk_hangs_is_given_back(
     await until(lambda: not one._worker.hangs)
     async with other.lock():
         pass
-    assert len(list(Path("/dev/fd").iterdir())) == before
     await one.close()
     await other.close()
+    await until(lambda: len(list(Path("/dev/fd").iterdir())) == before)
 
 
 async def test_a_cancelled_save_waits_no_longer_than_a_call_may_take(tmp_path: Path, disk: Disk) -> None:
@@ -221,3 +221,32 @@ async def test_a_cancelled_save_waits_no_longer_than_a_call_may_take(tmp_path: P
     await until(lambda: not store._worker.hangs)
     assert await store.load() == NEW
     await store.close()
+
+
+async def test_who_uses_the_file_is_known_though_the_disk_hangs(tmp_path: Path, disk: Disk) -> None:
+    one, other = a_store(tmp_path), a_store(tmp_path, "other")
+    listening = one.changes(), other.changes()
+    for changes in listening:
+        await anext(changes)  # A daemon listens from its start on.
+    async with one.lock():
+        disk.hang(one)
+        with pytest.raises(StoreSlow):
+            await one.save(NEW, over="")
+    assert not await one.claim()
+    await other.close()
+    await until(lambda: other._presence._descriptor is None)
+    assert await one.claim()
+    disk.go_on()
+    late = a_store(tmp_path, "late", lock_timeout=SHORT)
+    await until(lambda: not one._worker.hangs)
+    with pytest.raises(StoreBusy):
+        async with late.lock():
+            pass
+    one.share()
+    late._lock_timeout = 30.0
+    async with late.lock():
+        pass
+    for changes in listening:
+        await changes.aclose()
+    await one.close()
+    await late.close()

@@ -130,6 +130,7 @@ class Daemon:
         assert self.session is not None
         assert self.access is not None
         process, session = self.process, self.session
+        process.ends = True
         self.others_go_on()
         self.world.finish(process, session.close(), within=25.0)
         self.world.settle()

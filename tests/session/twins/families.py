@@ -74,9 +74,8 @@ class Server:
 
     Args:
         saved: tells whether a refresh token has ever been in the store.
-        trouble_since: when the store last was in trouble, or is.
+        outage_since: when the store last could not be reached, or is.
         stopped: tells whether a process lost the store's lock while it was stopped.
-        tainted: tells whether processes have gone on without the store.
 
     Attributes:
         pace: whether calls are answered at once, or arrive at once and are answered later, or wait to arrive.
@@ -91,9 +90,8 @@ class Server:
         lenient: bool,
         lifetime: float,
         saved: Callable[[Secret], bool],
-        trouble_since: Callable[[], float],
+        outage_since: Callable[[], float],
         stopped: Callable[[Process], bool],
-        tainted: Callable[[], bool],
         forgotten: Callable[[Secret], bool],
     ) -> None:
         self.world = world
@@ -109,9 +107,8 @@ class Server:
         self.repeated = 0
         self._numbers = itertools.count(1)
         self._saved = saved
-        self._trouble_since = trouble_since
+        self._outage_since = outage_since
         self._stopped = stopped
-        self._tainted = tainted
         self._forgotten = forgotten
 
     def sign_in(self, person: Person) -> Family:
@@ -160,8 +157,7 @@ class Server:
         if process.dead:
             raise asyncio.CancelledError
         family = self.family_of(used)
-        # A denial that could not be saved looks as if somebody had brought the same token again.
-        fresh = (family is None or (self.rotates and family.excuse is None)) and not self._tainted()
+        fresh = family is None or (self.rotates and family.excuse is None)
         if fresh and (process, used, right) in self.refused:
             self.faults.append(f"{process} presents {used.reveal()} again, which was refused")
         call = Call(process, used, right, process.loop.create_future())
@@ -180,7 +176,7 @@ class Server:
         if call.use is not None and isinstance(reply, Issued) and not call.forgotten:
             call.use.taken_at = self.world.clock.now
         # While the store is away, nobody knows whether it was used up meanwhile: then it is asked for again.
-        known = self._trouble_since() < self.world.clock.now
+        known = self._outage_since() < self.world.clock.now
         if isinstance(reply, Denied) and not call.forgotten and known:
             self.refused.add((process, used, right))
         return reply
@@ -273,8 +269,6 @@ class Server:
         whose = f"{process} presents {call.used.reveal()}, which {use.by} used up"
         if self._stopped(process):
             family.excuse = family.excuse or "a process that was stopped went on"
-        elif self._tainted() and use.by is not process:
-            family.excuse = family.excuse or "processes went on without the store"
         elif self._saved(use.successor) and call.used.reveal().endswith(".0") and self._forgotten(call.used):
             family.excuse = family.excuse or "a sign-in whose process did not know of it has made the store forget it"
         elif self._saved(use.successor):
@@ -283,9 +277,9 @@ class Server:
             family.excuse = family.excuse or "an answer was lost"
         elif use.by is process:
             self.faults.append(f"{whose}; it had the answer")
-        elif use.by.dead or not use.by.runs or use.by.thawed_at >= use.taken_at:
+        elif use.by.dead or use.by.ends or not use.by.runs or use.by.thawed_at >= use.taken_at:
             family.excuse = family.excuse or "the process that had the answer was stopped"
-        elif self._trouble_since() >= use.taken_at:
+        elif self._outage_since() >= use.taken_at:
             family.excuse = family.excuse or "the answer could not be saved"
         else:
             self.faults.append(f"{whose}; the answer was there, and about to be saved")

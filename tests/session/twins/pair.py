@@ -30,9 +30,8 @@ class Pair:
             lenient=lenient,
             lifetime=lifetime,
             saved=lambda token: token in self.store.saved,
-            trouble_since=self.store.last_trouble,
+            outage_since=self.store.last_outage,
             stopped=self._stopped,
-            tainted=lambda: self.store.tainted,
             forgotten=lambda token: token.fingerprint() in self.store.lost_roots,
         )
         policy = RefreshPolicy(background=background, retry_for=retry_for)

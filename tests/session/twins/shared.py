@@ -20,7 +20,7 @@ LEASE, LOCK_TIMEOUT, PRECEDENCE = 5.0, 30.0, 1.5
 SLOWEST = 8.0
 
 #: `away`: nobody reaches it. `busy`: somebody else holds the lock for ever. The others are those of a disk.
-Trouble = Literal["", "away", "busy", "full", "unlockable", "unreadable"]
+Trouble = Literal["", "away", "busy", "full", "unlockable", "unreadable", "hung"]
 
 
 @dataclass(eq=False)
@@ -37,6 +37,7 @@ class SharedStore:
 
     Attributes:
         saved: refresh tokens that it has ever held.
+        users: those that refresh; `alone` is the one that others leave alone.
         tainted: it has been a disk in trouble: processes went on without it.
         lost_roots: fingerprints that it knew until somebody saved who did not.
     """
@@ -45,9 +46,12 @@ class SharedStore:
     data: bytes | None = None
     trouble: Trouble = ""
     trouble_since: float = float("-inf")
+    outage_since: float = float("-inf")
     saved: set[Secret] = field(default_factory=set)
     accesses: list[Access] = field(default_factory=list)
     holder: Grant | None = None
+    users: set[Process] = field(default_factory=set)
+    alone: Process | None = None
     number: int = 0
     tainted: bool = False
     lost_roots: set[str] = field(default_factory=set)
@@ -72,14 +76,17 @@ class SharedStore:
     def fail(self, trouble: Trouble) -> None:
         if self.trouble or trouble:
             self.trouble_since = self.world.clock.now
+        if {self.trouble, trouble} & {"away", "busy"}:
+            self.outage_since = self.world.clock.now
         back = self.trouble and not trouble
         self.trouble = trouble
-        self.tainted = self.tainted or trouble in ("full", "unlockable", "unreadable")
+        self.tainted = self.tainted or trouble in ("full", "unlockable", "unreadable", "hung")
         if back:
             self.tell()
 
-    def last_trouble(self) -> float:
-        return self.world.clock.now if self.trouble else self.trouble_since
+    def last_outage(self) -> float:
+        """Since when all can reach it, if that is so: only then is what came of a refresh sure to be seen."""
+        return self.world.clock.now if self.trouble in ("away", "busy") else self.outage_since
 
 
 class Access:
@@ -105,13 +112,14 @@ class Access:
 
     async def check(self) -> None:
         self._reach()
-        if self.store.trouble == "full":
-            raise StoreError("no space left on the device")
+        if self.store.trouble in ("full", "hung"):
+            raise StoreError("it cannot be written")
+        self.enters()
 
     async def load(self) -> StoredSession | None:
         await self._wait("before")
         self._reach()
-        if self.store.trouble == "unreadable":
+        if self.store.trouble in ("unreadable", "hung"):
             raise StoreError("it cannot be read")
         found = self.store.session
         await self._wait("after")
@@ -139,8 +147,8 @@ class Access:
 
     def _save(self, session: StoredSession, held: Grant | None, over: str | None) -> None:
         self._reach()
-        if self.store.trouble == "full":
-            raise StoreError("no space left on the device")
+        if self.store.trouble in ("full", "hung"):
+            raise StoreError("it cannot be written")
         if held is not None and held.number != self.store.number:
             raise StoreSuperseded("another process took the lock over")
         there = self.store.session
@@ -161,17 +169,16 @@ class Access:
                 self.held = None
             if self.store.holder is grant:
                 self.store.holder = None
-                self.store.tell()
 
     async def _acquire(self) -> Grant:
         store, clock = self.store, self.store.world.clock
         until = clock.now + LOCK_TIMEOUT
         while True:
             self._reach()
-            if store.trouble == "unlockable":
+            if store.trouble in ("unlockable", "hung"):
                 raise StoreError("the lock cannot be made")
             first = self.owes or clock.now >= store.trouble_since + PRECEDENCE
-            if first and store.trouble != "busy" and self._free():
+            if first and store.trouble != "busy" and self.enters() and self._free():
                 store.number += 1
                 store.holder = Grant(self.process, store.number)
                 return store.holder
@@ -190,6 +197,25 @@ class Access:
         self._reach()
         if self.lost_its_lock:
             raise StoreSuperseded("another process took the lock over")
+
+    def enters(self) -> bool:
+        """Be seen by others; return whether that may be."""
+        store = self.store
+        if store.alone is not None and store.alone.dead:
+            store.alone = None
+        if store.alone not in (None, self.process):
+            return False
+        store.users.add(self.process)
+        return True
+
+    async def claim(self) -> bool:
+        if self.enters() and all(one.dead for one in self.store.users - {self.process}):
+            self.store.alone = self.process
+        return self.store.alone is self.process
+
+    def share(self) -> None:
+        if self.store.alone is self.process:
+            self.store.alone = None
 
     async def changes(self) -> AsyncGenerator[None, None]:
         while True:

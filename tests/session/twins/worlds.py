@@ -69,6 +69,7 @@ class Process:
         frozen_since: when it was stopped; None while it runs.
         frozen: for how many seconds it has been stopped altogether, until it went on last.
         thawed_at: when it went on last.
+        ends: it has been told to.
     """
 
     def __init__(self, world: World, name: str) -> None:
@@ -78,7 +79,7 @@ class Process:
         self.frozen_since: float | None = None
         self.frozen = 0.0
         self.thawed_at = float("-inf")
-        self.dead = False
+        self.dead = self.ends = False
         world.processes.append(self)
 
     def __repr__(self) -> str:

@@ -1,0 +1,93 @@
+"""The lock of a store as its session holds it: kept while something is owed, done without only by who is alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+
+from reauth_proxy.errors import StoreAway, StoreBusy, StoreError, StoreSuperseded
+from reauth_proxy.session.protocols import Store
+
+
+class Locking:
+    """Holds off other refreshes, here and in other processes.
+
+    Whoever was issued tokens that no other process can see lets go of the lock only once they are stored: what is
+    stored has been used up. Where the store can be neither locked nor read, only a process that is alone goes on.
+
+    Args:
+        owes: tells whether there are tokens that the store failed to take.
+
+    Attributes:
+        in_the_dark: the lock could not be had, or not be seen to be held still.
+        kept: the lock is held while no refresh runs.
+    """
+
+    def __init__(self, store: Store, owes: Callable[[], bool]) -> None:
+        self._store = store
+        self._owes = owes
+        self._lock = asyncio.Lock()
+        self._held: contextlib.AsyncExitStack | None = None
+        self.in_the_dark = False
+
+    @property
+    def kept(self) -> bool:
+        return self._held is not None
+
+    @contextlib.asynccontextmanager
+    async def held(self) -> AsyncIterator[StoreError | None]:
+        """Hold the lock, and longer if something is owed at the end; yield what is wrong with it, None for nothing.
+
+        Raises StoreBusy.
+        """
+        async with self._lock:
+            problem = await self._take()
+            self.in_the_dark = problem is not None
+            try:
+                yield problem
+            finally:
+                if not self._owes():
+                    await self._leave(*sys.exc_info())
+
+    async def _take(self) -> StoreError | None:
+        if self._held is not None:
+            try:
+                await self._store.confirm()
+                return None
+            except StoreSuperseded:
+                await self.let_go()  # This process was stopped for too long.
+            except StoreError as error:
+                return error
+        stack = contextlib.AsyncExitStack()
+        try:
+            await stack.enter_async_context(self._store.lock())
+        except StoreBusy:
+            raise
+        except StoreError as error:
+            return error  # Nobody holds it; it is broken.
+        self._held = stack
+        return None
+
+    async def let_go(self) -> None:
+        """Give the lock back."""
+        await self._leave(None, None, None)
+
+    async def _leave(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock back; a store may care what for."""
+        held, self._held = self._held, None
+        if held is not None:
+            await held.__aexit__(kind, error, trace)
+
+    async def go_alone(self, problem: str) -> None:
+        """Be the only process that uses the store from now on, until :meth:`share`. Raises StoreAway if it is not."""
+        if not await self._store.claim():
+            raise StoreAway(f"{problem}; another process uses the same store, and may know better")
+
+    def share(self) -> None:
+        """The store is well again, and holds what there is: let others use it."""
+        self._store.share()

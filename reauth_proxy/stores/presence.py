@@ -1,0 +1,102 @@
+"""Which processes use a store, told by a file that each of them keeps open: where the disk fails, that still works.
+
+Each has a shared flock(2) on it. Whoever has it exclusively is alone, and stays so: the others do not refresh. The
+kernel takes both back from a process that dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+from reauth_proxy.stores import atomic
+
+#: There is no such lock, as on some network file systems.
+_NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOLCK})
+
+
+class Presence:
+    """A process among those that use a store. Everything blocks, and is safe in threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._alone = False
+
+    def enter(self, path: Path, like: Path) -> bool:
+        """Be seen by others from now on; return False if somebody is to be alone.
+
+        Args:
+            path: of the file, which is kept open.
+            like: the session, to whose owner the file is to belong.
+
+        Raises OSError, StoreError if there can be no such file.
+        """
+        if not self._is_open(path):
+            descriptor = _open(path, like)
+            with self._lock:
+                self._close()
+                self._descriptor, self._alone = descriptor, False
+        with self._lock:
+            return self._alone or self._flock(fcntl.LOCK_SH)
+
+    def claim(self) -> bool:
+        """Return whether nobody else is there, nor will be until :meth:`share`; True also where nobody can tell."""
+        with self._lock:
+            self._alone = self._flock(fcntl.LOCK_EX)
+            if not self._alone:
+                self._flock(fcntl.LOCK_SH)  # The kernel took it back for the attempt.
+            return self._alone
+
+    def share(self) -> None:
+        """Let others be there again."""
+        with self._lock:
+            if self._alone:
+                self._alone = False
+                self._flock(fcntl.LOCK_SH)
+
+    def leave(self) -> None:
+        """Be there no more."""
+        with self._lock:
+            self._close()
+
+    def _is_open(self, path: Path) -> bool:
+        """Tell whether the file in place is the one that is open here: somebody may have removed it."""
+        if self._descriptor is None:
+            return False
+        try:
+            there = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - the seam that tests replace
+        except FileNotFoundError:
+            return False
+        here = os.fstat(self._descriptor)
+        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+    def _flock(self, how: int) -> bool:
+        if self._descriptor is None:
+            return True
+        try:
+            fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *_NO_LOCKS):
+                raise
+            return error.errno in _NO_LOCKS
+        return True
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _open(path: Path, like: Path) -> int:
+    """Open the file, made if there is none; only to be read, for a disk may be made read-only meanwhile."""
+    made = atomic.open_lock(path, like)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(made)

@@ -1,0 +1,135 @@
+"""Who uses a store: seen by each process, with files that are really locked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reauth_proxy.stores import presence
+from reauth_proxy.stores.presence import Presence
+
+OTHER = """
+import sys
+from pathlib import Path
+from reauth_proxy.stores.presence import Presence
+
+one = Presence()
+print(one.enter(Path(sys.argv[1]), Path(sys.argv[2])), flush=True)
+for line in sys.stdin:
+    print(getattr(one, line.strip())(), flush=True)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "session.json.users"
+
+
+@pytest.fixture
+def make(path: Path) -> Iterator[Callable[[], Presence]]:
+    made: list[Presence] = []
+
+    def enter() -> Presence:
+        made.append(Presence())
+        assert made[-1].enter(path, path)
+        return made[-1]
+
+    yield enter
+    for one in made:
+        one.leave()
+
+
+def test_only_who_is_there_alone_may_stay_alone(make: Callable[[], Presence]) -> None:
+    one, other = make(), make()
+    assert not one.claim()
+    assert not other.claim()
+    other.leave()
+    assert one.claim()
+    assert one.claim(), "it is still"
+
+
+def test_nobody_enters_while_somebody_is_alone(path: Path, make: Callable[[], Presence]) -> None:
+    one, other = make(), Presence()
+    assert one.claim()
+    assert not other.enter(path, path)
+    assert not other.claim()
+    assert one.enter(path, path), "who is alone is there"
+    one.share()
+    assert other.enter(path, path)
+    assert not one.claim()
+    other.leave()
+
+
+def test_who_failed_to_be_alone_is_still_seen(make: Callable[[], Presence]) -> None:
+    one, other = make(), make()
+    assert not one.claim()
+    assert not other.claim(), "one is there"
+
+
+def test_nobody_who_was_never_alone_shares_anything(make: Callable[[], Presence]) -> None:
+    one, other = make(), make()
+    other.share()
+    assert not one.claim()
+
+
+def test_a_file_that_somebody_removed_is_made_again(path: Path, make: Callable[[], Presence]) -> None:
+    one = make()
+    assert one.claim()
+    path.unlink()
+    other = make()
+    assert one.enter(path, path)
+    assert not one.claim()
+    other.leave()
+    assert one.claim()
+
+
+def test_only_the_owner_can_read_the_file(path: Path, make: Callable[[], Presence]) -> None:
+    make()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes() == b""
+
+
+def test_a_process_that_was_killed_is_there_no_more(path: Path, make: Callable[[], Presence]) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER, str(path), str(path)], stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        one = make()
+        assert not one.claim()
+        process.send_signal(signal.SIGSTOP)
+        assert not one.claim(), "it will go on"
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+        assert one.claim()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_where_there_are_no_locks_nobody_can_tell(
+    path: Path, make: Callable[[], Presence], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    make()
+
+    def flock(descriptor: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(presence.fcntl, "flock", flock)
+    one = Presence()
+    assert one.enter(path, path)
+    assert one.claim()
+    one.leave()
+
+
+def test_who_never_entered_cannot_tell() -> None:
+    assert Presence().claim()
