@@ -95,7 +95,7 @@ class Ledger:
                 self._complain("locked", error)
                 raise
             if problem is None:
-                self._recovered("locked")
+                self._problems.mended("locked")
             else:
                 self._complain("locked", problem)
             try:
@@ -103,6 +103,8 @@ class Ledger:
             finally:
                 if self._deeds:  # Whoever has the lock next must know of them.
                     await asyncio.wait(self._deeds, timeout=_LONGEST_DEED)
+                if problem is None and not self._unread and self._holding.wanted is None:
+                    self._locking.share()
 
     async def look(self, *, ours_is_dead: bool = False) -> StoredSession | None:
         """Return what somebody else put into the store and is newer than ours, None if nothing; see :meth:`heard`.
@@ -126,7 +128,7 @@ class Ledger:
                 self._restore()
             return None
         self._unread = False
-        self._recovered("read")
+        self._problems.mended("read")
         if stored is None:
             self._holding.seen = ""
             await self._put_back()
@@ -156,7 +158,7 @@ class Ledger:
     def heard(self, news: StoredSession) -> None:
         """Take note that the session goes by the news now."""
         self._holding.heard(news)
-        self._recovered("written", "marked")  # Somebody could write it.
+        self._problems.mended("written", "marked")  # Somebody could write it.
 
     async def confirm(self) -> None:
         """Raise StoreError unless the lock, where it could be had, is held still."""
@@ -172,6 +174,7 @@ class Ledger:
         """
         if self._locking.in_the_dark or self._unread:
             await self._locking.go_alone(self.problem or "the store fails")
+            self._start()
         before = replace(self.marked)
         if now is not None:
             self.marked.begin(record.refresh_token, now.wall)
@@ -290,10 +293,10 @@ class Ledger:
             self._saver = asyncio.create_task(self._save_until_saved(), name=f"save of {self._name}")
 
     async def _save_until_saved(self) -> None:
-        """Try until there is nothing left to save, and a lock that failed works: nobody else would find that out."""
+        """Try until there is nothing left to save, and what failed works: nobody else would find that out."""
         attempt = 0
         try:
-            while self._holding.wanted is not None or "locked" in self._problems or self._locking.kept:
+            while self._holding.wanted is not None or "locked" in self._problems or self._locking.busy:
                 # Once the store is heard of again, what went wrong while it was away is no reason to wait.
                 attempt = 1 if await self._pauses.before(attempt) else attempt + 1
                 try:
@@ -307,7 +310,7 @@ class Ledger:
 
     async def _save_wanted(self) -> None:
         """Save, unless meanwhile a refresh here saved something newer, or somebody else did: then that is told."""
-        if self._holding.wanted is None:
+        if self._holding.wanted is None and not self._locking.alone:
             return
         if await self.look() is not None:
             self._holding.drop()
@@ -336,11 +339,7 @@ class Ledger:
             self.marked.clear()
             _log.debug("store.saved", credential=self._name, generation=record.generation)
         if self._holding.wanted is None:
-            self._recovered("written", "marked", "read")
-
-    def _recovered(self, *done: str) -> None:
-        if self._problems.mended(*done):
-            self._locking.share()
+            self._problems.mended("written", "marked", "read")
 
     def _complain(self, done: str, error: Exception) -> None:
         self._problems.complain(done, error)

@@ -23,7 +23,8 @@ class Locking:
 
     Attributes:
         in_the_dark: the lock could not be had, or not be seen to be held still.
-        kept: the lock is held while no refresh runs.
+        alone: others were told to wait until the store is well again.
+        busy: the lock is held while no refresh runs, or others wait.
     """
 
     def __init__(self, store: Store, owes: Callable[[], bool]) -> None:
@@ -31,11 +32,11 @@ class Locking:
         self._owes = owes
         self._lock = asyncio.Lock()
         self._held: contextlib.AsyncExitStack | None = None
-        self.in_the_dark = False
+        self.in_the_dark = self.alone = False
 
     @property
-    def kept(self) -> bool:
-        return self._held is not None
+    def busy(self) -> bool:
+        return self._held is not None or self.alone
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[StoreError | None]:
@@ -85,9 +86,12 @@ class Locking:
 
     async def go_alone(self, problem: str) -> None:
         """Be the only process that uses the store from now on, until :meth:`share`. Raises StoreAway if it is not."""
-        if not await self._store.claim():
+        self.alone = await self._store.claim()
+        if not self.alone:
             raise StoreAway(f"{problem}; another process uses the same store, and may know better")
 
     def share(self) -> None:
-        """The store is well again, and holds what there is: let others use it."""
-        self._store.share()
+        """The store is well again, and holds what there is: let others use it, if they were told to wait."""
+        if self.alone:
+            self.alone = False
+            self._store.share()

@@ -38,11 +38,10 @@ class Problems:
         self._by_deed[done] = known["error"]
         _log.error("store.failed", credential=self._name, to_be=done, **known)
 
-    def mended(self, *done: str) -> bool:
-        """Note that this works; return whether that was the last that did not."""
+    def mended(self, *done: str) -> None:
+        """Note that this works."""
         if not self._by_deed:
-            return False
+            return
         self._by_deed = {name: problem for name, problem in self._by_deed.items() if name not in done}
         if not self._by_deed:
             _log.info("store.mended", credential=self._name)
-        return not self._by_deed

@@ -159,6 +159,24 @@ class TestADiskThatNobodyCanAsk:
         assert request.result() == "accepted"
         well_again(pair)
 
+    def test_is_looked_at_again_so_that_others_need_not_wait_for_a_refresh(self, make: Callable[..., Pair]) -> None:
+        pair = make()
+        a = alone(pair)
+        pair.store.fail("hung")
+        revoked(pair)
+        pair.server.pace = "calls wait"
+        a.request()
+        pair.world.settle()
+        pair.server.turn_away(pair.server.calls[0], None)
+        pair.world.settle()
+        assert pair.store.alone is a.process
+        pair.store.trouble = ""  # and nobody is told
+        pair.server.pace = "at once"
+        pair.world.pass_time(40)
+        assert pair.store.alone is None
+        assert pair.b.start()
+        well_again(pair)
+
     def test_does_so_too_where_nobody_else_is_left(self, make: Callable[..., Pair]) -> None:
         pair = make()
         pair.store.fail("hung")

@@ -13,14 +13,14 @@ def test_the_oldest_problem_is_told_until_it_is_mended() -> None:
         problems = Problems("default")
         assert not problems
         assert problems.first is None
-        assert not problems.mended("read"), "nothing was wrong"
+        problems.mended("read")  # Nothing was wrong.
         problems.complain("written", StoreError("no space left on the device"))
         problems.complain("read", StoreError("input/output error"))
         assert problems.first == "no space left on the device"
         assert "written" in problems
-        assert not problems.mended("written")
+        problems.mended("written")
         assert problems.first == "input/output error"
-        assert problems.mended("read", "locked"), "that was the last one"
+        problems.mended("read", "locked")
         assert not problems
     assert [line["event"] for line in logs] == ["store.failed", "store.failed", "store.mended"]
     assert [line.get("to_be") for line in logs] == ["written", "read", None]
