@@ -275,6 +275,8 @@ class Judge:
         whys = [self._lost(rotation, one) for one in rotation.deliveries]
         if all(whys):
             return whys[-1]
+        if by is not None and self.killed.get(by, math.inf) <= now:
+            return "on its way when its process was killed"
         name = "" if by is None else by.partition("#")[0]
         if name and self.stopped[name].overlap(now - SAVED_WITHIN, now):
             return "stopped before it was sent"

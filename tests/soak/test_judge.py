@@ -140,6 +140,13 @@ class TestARefreshTokenThatIsUsedAgain:
         lost.saved = True
         assert judge.again(lost, "one#2", 12.0) == ""
 
+    def test_is_excused_where_it_was_on_its_way_when_its_process_was_killed(self, judge: Judge) -> None:
+        judge.killed["two#1"] = 11.5
+        used = rotation(Delivery("one#1", 9.9, 10.0))
+        assert judge.again(used, "two#1", 12.0)
+        assert judge.again(used, "two#1", 11.0) == "", "it was alive"
+        assert judge.again(used, "two#2", 12.0) == "", "that one is alive"
+
     def test_is_excused_where_the_process_was_stopped_or_the_store_away_before_it_was_saved(self, judge: Judge) -> None:
         judge.stopped["one"].begin(10.5)
         assert judge.again(rotation(Delivery("one#1", 9.9, 10.0)), "two#1", 20.0)
