@@ -17,7 +17,7 @@ What is nobody's fault:
   authorization server takes it once more for 30 s, with the same answer, as Okta and Auth0 do ("grace"). Where
   the daemons come too late, because they or the store were away for that long, or where the store did not hold
   even the token before, the family dies ("lost for good"). Each of these is counted, with its reason.
-- **A request arrives late**, whose process was killed after it had sent it: the other one, which found the mark of it, has
+- **A request arrives late**, whose process was killed after it had sent it: the other one, which found its mark, has
   repeated it meanwhile.
 - **A store that is away** keeps a sign-in or sign-out from the other daemon, and a kill meanwhile loses it. One that
   could not be stored is stored later, and may so come after the next one, at the other daemon. A Redis that comes back
