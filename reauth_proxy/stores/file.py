@@ -186,7 +186,7 @@ class FileStore:
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         target = await self._worker.run(self._prepare)
-        enter = partial(self._presence.enter, _users(target), target)
+        enter = partial(self._enter, target)
         lock = FileLock(target.with_name(target.name + ".lock"), self._worker, self._pulse, self._lease, enter)
         try:
             try:
@@ -237,9 +237,15 @@ class FileStore:
     def _appear(self) -> Path:
         """Prepare, and be seen by others from now on: this is somebody who may refresh."""
         target = self._prepare()
-        with contextlib.suppress(OSError, StoreError):  # Whoever takes the lock tries again.
-            self._presence.enter(_users(target), target)
+        self._enter(target)
         return target
+
+    def _enter(self, target: Path) -> bool:
+        """Be seen by others, where that can be; return False if somebody is to be alone."""
+        try:
+            return self._presence.enter(target.with_name(target.name + ".users"), target)
+        except (OSError, StoreError):
+            return True  # The lock is as good as ever.
 
     @contextlib.contextmanager
     def _turn(self, held: FileLock | None, until: float | None) -> Iterator[None]:
@@ -336,10 +342,6 @@ def _look(held: FileLock) -> None:
 def _in_time(until: float) -> None:
     if time.monotonic() > until:
         raise StoreError("it took too long, and somebody else may have signed in or out since")
-
-
-def _users(target: Path) -> Path:
-    return target.with_name(target.name + ".users")
 
 
 def _backup(target: Path) -> Path:

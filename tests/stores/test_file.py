@@ -360,6 +360,23 @@ async def test_whoever_gives_up_waiting_for_the_lock_does_not_keep_it(path: Path
     await until(lambda: descriptors() == before)
 
 
+@pytest.mark.parametrize("kind", ["a link", "a directory"])
+async def test_what_cannot_be_used_to_see_who_is_there_keeps_nobody_from_locking(path: Path, kind: str) -> None:
+    store, other = await saved(path), FileStore(path, lock_timeout=0.05)
+    users = path.with_name("session.json.users")
+    if kind == "a link":
+        users.symlink_to(path)
+    else:
+        users.mkdir()
+    async with store.lock():
+        with pytest.raises(StoreError, match="another process has held this lock"):
+            async with other.lock():
+                pass
+    async with other.lock():
+        pass
+    assert await other.claim()
+
+
 async def test_a_lock_that_cannot_be_had_says_why(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await saved(path)
     with monkeypatch.context() as patch:
