@@ -43,7 +43,8 @@ class FileStore:
 
     Args:
         path: of the file; a symbolic link keeps pointing to where the file is. There are besides `<path>.lock`,
-            `<path>.backup`, a second copy that is written after the first, and `<path>.users`, which daemons keep open.
+            `<path>.backup`, a second copy that is written after the first, and `<path>.users` and `<path>.alone`, which
+            daemons keep open.
         codec: what a session looks like in the file.
         lock_timeout: seconds to wait for another process that holds the lock.
         lease: seconds after which a process that was stopped while it held the lock loses it.

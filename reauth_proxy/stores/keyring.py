@@ -30,7 +30,7 @@ class KeyringStore:
 
     Args:
         name: of the entry.
-        beside: a path in a directory of ours; `<beside>.lock`, `<beside>.turn` and `<beside>.users` are lock files.
+        beside: a path in a directory of ours; `<beside>.lock`, `.turn`, `.users` and `.alone` are lock files.
         timeout: seconds that the keyring may take for a call.
     """
 

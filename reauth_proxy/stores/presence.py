@@ -2,6 +2,9 @@
 
 Each has a shared flock(2) on it. Whoever has it exclusively is alone, and stays so: the others do not refresh. The
 kernel takes both back from a process that dies.
+
+A shared lock that is to become exclusive is given back first, and is lost if that fails. So only who has a second file
+locked tries: nobody else can become alone while a process is not to be seen.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ class Presence:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._descriptor: int | None = None
+        #: The second file.
+        self._mutex: int | None = None
         self._alone = False
 
     def enter(self, path: Path, like: Path) -> bool:
@@ -38,18 +43,24 @@ class Presence:
         """
         if not self._is_open(path):
             descriptor = _open(path, like)
+            try:
+                mutex = _open(path.with_suffix(".alone"), like)
+            except BaseException:
+                os.close(descriptor)
+                raise
             with self._lock:
                 self._close()
-                self._descriptor, self._alone = descriptor, False
+                self._descriptor, self._mutex, self._alone = descriptor, mutex, False
         with self._lock:
-            return self._alone or self._flock(fcntl.LOCK_SH)
+            return self._alone or _flock(self._descriptor, fcntl.LOCK_SH)
 
     def claim(self) -> bool:
         """Return whether nobody else is there, nor will be until :meth:`share`; True also where nobody can tell."""
         with self._lock:
-            self._alone = self._flock(fcntl.LOCK_EX)
-            if not self._alone:
-                self._flock(fcntl.LOCK_SH)  # The kernel took it back for the attempt.
+            if not self._alone and _flock(self._mutex, fcntl.LOCK_EX):
+                self._alone = _flock(self._descriptor, fcntl.LOCK_EX)
+                if not self._alone:
+                    self._be_seen()
             return self._alone
 
     def share(self) -> None:
@@ -57,7 +68,7 @@ class Presence:
         with self._lock:
             if self._alone:
                 self._alone = False
-                self._flock(fcntl.LOCK_SH)
+                self._be_seen()
 
     def leave(self) -> None:
         """Be there no more."""
@@ -75,22 +86,30 @@ class Presence:
         here = os.fstat(self._descriptor)
         return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
-    def _flock(self, how: int) -> bool:
-        if self._descriptor is None:
-            return True
-        try:
-            fcntl.flock(self._descriptor, how | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *_NO_LOCKS):
-                raise
-            return error.errno in _NO_LOCKS
-        return True
+    def _be_seen(self) -> None:
+        """Be one of several again, before anybody else may try to be alone."""
+        _flock(self._descriptor, fcntl.LOCK_SH)
+        _flock(self._mutex, fcntl.LOCK_UN)
 
     def _close(self) -> None:
-        if self._descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._descriptor)
-            self._descriptor = None
+        for descriptor in (self._descriptor, self._mutex):
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._descriptor = self._mutex = None
+
+
+def _flock(descriptor: int | None, how: int) -> bool:
+    """Return whether the lock could be had; True also where there is none."""
+    if descriptor is None:
+        return True
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *_NO_LOCKS):
+            raise
+        return error.errno in _NO_LOCKS
+    return True
 
 
 def _open(path: Path, like: Path) -> int:

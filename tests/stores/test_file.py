@@ -21,7 +21,7 @@ OLD = StoredSession(Secret("refresh-CANARY-1"), Secret("access-CANARY-1"), 1_800
 NEW = StoredSession(Secret("refresh-CANARY-2"), Secret("access-CANARY-2"), 1_800_000_060.0, 2)
 #: The file, and the second copy of it.
 KEPT = {"session.json", "session.json.backup"}
-LOCKED = {"session.json.lock", "session.json.users"}
+LOCKED = {"session.json.lock", "session.json.users", "session.json.alone"}
 
 
 @pytest.fixture

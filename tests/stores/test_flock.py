@@ -67,6 +67,7 @@ async def test_a_stopped_holder_loses_the_lock_and_its_late_write_is_refused(tmp
         "session.json.lock",
         "session.json.turn",
         "session.json.users",
+        "session.json.alone",
     }
 
 

@@ -111,7 +111,14 @@ async def by_root(path: Path, session: StoredSession = SESSION) -> None:
 async def test_everything_that_root_makes_belongs_to_whom_the_directory_belongs(directory: Path) -> None:
     path = directory / "session.json"
     await by_root(path)
-    names = ("session.json", "session.json.backup", "session.json.lock", "session.json.turn", "session.json.users")
+    names = (
+        "session.json",
+        "session.json.backup",
+        "session.json.lock",
+        "session.json.turn",
+        "session.json.users",
+        "session.json.alone",
+    )
     assert owners(directory) == dict.fromkeys(names, THEIRS)
     assert await asyncio.to_thread(run, GO_ON, path, NOBODY) == "saved"
     await by_root(path, NEXT)

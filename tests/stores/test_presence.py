@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,6 +74,25 @@ def test_who_failed_to_be_alone_is_still_seen(make: Callable[[], Presence]) -> N
     one, other = make(), make()
     assert not one.claim()
     assert not other.claim(), "one is there"
+
+
+def test_nobody_is_alone_in_the_moment_in_which_another_one_tries_to_be(
+    make: Callable[[], Presence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = make(), make()
+    claims: list[bool] = []
+
+    def flock(descriptor: int, how: int) -> None:
+        try:
+            fcntl.flock(descriptor, how)
+        finally:
+            if how & fcntl.LOCK_EX and descriptor == one._descriptor:
+                claims.append(other.claim())  # One has given back its shared lock for the attempt, and lost it.
+
+    monkeypatch.setattr(presence, "fcntl", SimpleNamespace(**{**vars(fcntl), "flock": flock}))
+    assert not one.claim()
+    assert claims == [False]
+    assert not other.claim(), "one is seen again"
 
 
 def test_nobody_who_was_never_alone_shares_anything(make: Callable[[], Presence]) -> None:
