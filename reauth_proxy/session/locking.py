@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
@@ -49,9 +48,10 @@ class Locking:
             self.in_the_dark = problem is not None
             try:
                 yield problem
-            finally:
-                if not self._owes():
-                    await self._leave(*sys.exc_info())
+            except BaseException as error:
+                await self._leave(type(error), error, error.__traceback__)
+                raise
+            await self._leave(None, None, None)
 
     async def _take(self) -> StoreError | None:
         if self._held is not None:
@@ -73,21 +73,24 @@ class Locking:
         return None
 
     async def let_go(self) -> None:
-        """Give the lock back."""
-        await self._leave(None, None, None)
+        """Give the lock back, whatever is owed."""
+        held, self._held = self._held, None
+        if held is not None:
+            await held.aclose()
 
     async def _leave(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the lock back; a store may care what for."""
-        held, self._held = self._held, None
-        if held is not None:
+        """Give the lock back, unless something is owed; a store may care what for."""
+        if self._held is not None and not self._owes():
+            held, self._held = self._held, None
             await held.__aexit__(kind, error, trace)
 
     async def go_alone(self, problem: str) -> None:
         """Be the only process that uses the store from now on, until :meth:`share`. Raises StoreAway if it is not."""
-        self.alone = await self._store.claim()
-        if not self.alone:
+        self.alone = True  # Whoever is cancelled meanwhile may be it all the same.
+        if not await self._store.claim():
+            self.alone = False
             raise StoreAway(f"{problem}; another process uses the same store, and may know better")
 
     def share(self) -> None:

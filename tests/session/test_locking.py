@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 
+from reauth_proxy.errors import StoreSuperseded
+from reauth_proxy.session.locking import Locking
+from tests.session.fakes import RecordingStore
 from tests.session.test_two_lives import asked, in_use
 from tests.session.twins.daemons import Daemon
 from tests.session.twins.pair import Pair
@@ -54,6 +59,44 @@ def alone(pair: Pair) -> Daemon:
     return pair.a
 
 
+async def test_the_store_is_told_of_the_errors_of_whoever_has_the_lock_and_of_no_others() -> None:
+    left: list[type[BaseException] | None] = []
+
+    class Watched(RecordingStore):
+        @asynccontextmanager
+        async def lock(self) -> AsyncIterator[None]:
+            try:
+                yield
+            except BaseException as error:
+                left.append(type(error))
+                raise
+            left.append(None)
+
+    locking = Locking(Watched(), lambda: False)
+    try:
+        raise KeyError("of somebody else")
+    except KeyError:
+        async with locking.held():
+            pass
+    with pytest.raises(StoreSuperseded):
+        async with locking.held():
+            raise StoreSuperseded("lost")
+    assert left == [None, StoreSuperseded]
+
+
+def another_starts(pair: Pair, trouble: Trouble) -> asyncio.Task[str]:
+    """A alone was issued what it cannot save, and is stopped; the disk is well again, and B starts: it is asked."""
+    a = alone(pair)
+    pair.store.fail(trouble)
+    revoked(pair)
+    assert asked(pair, a) == "accepted"
+    assert a.process is not None
+    a.process.freeze()
+    pair.store.fail("")
+    assert pair.b.start()
+    return pair.b.request()
+
+
 class TestWhatCannotBeSaved:
     """Whoever was issued it keeps the lock."""
 
@@ -82,18 +125,10 @@ class TestWhatCannotBeSaved:
 
     def test_is_saved_before_a_daemon_that_starts_uses_what_is_there(self, make: Callable[..., Pair]) -> None:
         pair = make()
-        a = alone(pair)
-        pair.store.fail("full")
-        revoked(pair)
-        assert asked(pair, a) == "accepted"
-        assert a.process is not None
-        a.process.freeze()
-        pair.store.fail("")
-        assert pair.b.start()
-        request = pair.b.request()
+        request = another_starts(pair, "full")
         pair.world.settle()
         assert not request.done()
-        a.process.thaw()
+        pair.a.process.thaw()  # type: ignore[union-attr]
         well_again(pair)
         assert request.result() == "accepted"
 
@@ -143,18 +178,10 @@ class TestADiskThatNobodyCanAsk:
 
     def test_lets_a_daemon_begin_to_refresh_once_what_is_owed_is_there(self, make: Callable[..., Pair]) -> None:
         pair = make()
-        a = alone(pair)
-        pair.store.fail("hung")
-        revoked(pair)
-        assert asked(pair, a) == "accepted"
-        assert a.process is not None
-        a.process.freeze()
-        pair.store.fail("")
-        assert pair.b.start()
-        request = pair.b.request()
+        request = another_starts(pair, "hung")
         pair.world.pass_time(20)
         assert not request.done()
-        a.process.thaw()
+        pair.a.process.thaw()  # type: ignore[union-attr]
         pair.world.pass_time(5)
         assert request.result() == "accepted"
         well_again(pair)
