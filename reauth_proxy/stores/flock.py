@@ -26,6 +26,9 @@ from reauth_proxy.stores.worker import Worker
 
 #: A holder whose lock file is untouched for so many seconds has been stopped.
 LEASE: Final = 10.0
+#: Of a lease: a holder touches its lock file five times.
+_BEAT: Final = 0.2
+_TWO_BEATS: Final = 2 * _BEAT
 #: Seconds between two attempts where nobody says that the lock may be free.
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
@@ -57,6 +60,8 @@ class FileLock:
         self._descriptor: int | None = None
         #: When the lock file was touched last, and when that was first seen, by the monotonic clock.
         self._touched: tuple[int, float] = (0, 0.0)
+        #: Since when the disk is known to take changes, while the lock file is untouched.
+        self._writable: float | None = None
         #: What is touched: the lock file by a descriptor that nobody else closes.
         self._wrist: int | None = None
         self._heart: asyncio.TimerHandle | None = None
@@ -133,12 +138,30 @@ class FileLock:
         return held or (self._stopped() and self._take_over())
 
     def _stopped(self) -> bool:
-        """Tell whether the holder has not touched the lock file for the length of a lease; clocks may differ."""
+        """Tell whether the holder has not touched the lock file for the length of a lease; clocks may differ.
+
+        On a disk that takes no changes nobody can: it has to be able to for two of the holder's beats.
+        """
         assert self._descriptor is not None
         touched, now = os.fstat(self._descriptor).st_mtime_ns, time.monotonic()
         if touched != self._touched[0]:
-            self._touched = (touched, now)
-        return now - self._touched[1] > self._lease
+            self._touched, self._writable = (touched, now), None
+        untouched = now - self._touched[1]
+        if self._writable is None:
+            if untouched > self._lease - _TWO_BEATS * self._lease:
+                self._writable = self._written()
+            return False
+        return untouched > self._lease and now - self._writable > _TWO_BEATS * self._lease
+
+    def _written(self) -> float | None:
+        """Return when the disk has taken a change, None if it takes none."""
+        try:
+            temporary, descriptor = atomic.create(self._path.with_suffix(""))
+        except OSError:
+            return None
+        os.close(descriptor)
+        temporary.unlink(missing_ok=True)
+        return time.monotonic()
 
     def _take_over(self) -> bool:
         """Put a lock file that we hold in the place of the one that a stopped process holds."""
@@ -173,7 +196,7 @@ class FileLock:
         return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def _beat(self) -> None:
-        self._heart = asyncio.get_running_loop().call_later(self._lease / 5, self._beat)
+        self._heart = asyncio.get_running_loop().call_later(self._lease * _BEAT, self._beat)
         if not self._beating:  # One that hangs is not asked again.
             self._beating = True
             self._pulse.post(self._touch)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from reauth_proxy.errors import StoreBusy, StoreSuperseded
 from reauth_proxy.session.tokens import Secret, StoredSession
+from reauth_proxy.stores import atomic
 from reauth_proxy.stores.file import FileStore
 from reauth_proxy.stores.flock import FileLock
 from reauth_proxy.stores.watch import Watch
@@ -69,6 +72,41 @@ async def test_a_stopped_holder_loses_the_lock_and_its_late_write_is_refused(tmp
         "session.json.users",
         "session.json.alone",
     }
+
+
+async def test_a_holder_that_could_touch_nothing_on_a_read_only_disk_keeps_its_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = 2.0
+    one, other = (FileStore(tmp_path / "session.json", lease=lease) for _ in range(2))
+    refused = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read_only(*args: object, **keywords: object) -> tuple[Path, int]:
+        loop.call_soon_threadsafe(refused.set)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    async def enter() -> None:
+        async with other.lock():
+            pass
+
+    async with one.lock():
+        await one.save(OLD)
+        with monkeypatch.context() as patch:
+            patch.setattr(atomic, "create", read_only)
+            freeze(one)
+            entering = asyncio.create_task(enter())
+            await refused.wait()  # The lease is about to run out, or has.
+            await asyncio.sleep(lease)  # Whatever that takes.
+        await asyncio.sleep(lease * 0.2)  # The holder's next beat comes only now.
+        assert one._held is not None
+        one._held._beat()
+        await one.confirm()
+        await one.save(NEW, over=OLD.line)
+        assert not entering.done()
+    await entering
+    await one.close()
+    await other.close()
 
 
 async def test_of_many_that_wait_for_a_stopped_one_one_at_a_time_goes_on(tmp_path: Path) -> None:
