@@ -148,7 +148,7 @@ class FileLock:
             self._touched, self._writable = (touched, now), None
         untouched = now - self._touched[1]
         if self._writable is None:
-            if untouched > self._lease - _TWO_BEATS * self._lease:
+            if untouched > (1 - _TWO_BEATS) * self._lease:
                 self._writable = self._written()
             return False
         return untouched > self._lease and now - self._writable > _TWO_BEATS * self._lease
@@ -185,15 +185,8 @@ class FileLock:
 
     def _ours(self) -> bool:
         """Tell whether the file in place is the one that is open here."""
-        descriptor = self._descriptor
-        if descriptor is None:  # It was released, and this comes late.
-            return False
-        try:
-            there = os.stat(self._path, follow_symlinks=False)  # noqa: PTH116 - the seam that tests replace
-        except FileNotFoundError:
-            return False
-        here = os.fstat(descriptor)
-        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+        # Without one it was released, and this comes late.
+        return self._descriptor is not None and in_place(self._descriptor, self._path)
 
     def _beat(self) -> None:
         self._heart = asyncio.get_running_loop().call_later(self._lease * _BEAT, self._beat)
@@ -258,7 +251,7 @@ def turn(path: Path, like: Path) -> Iterator[None]:
 def _locked(descriptor: int, patience: float) -> Iterator[None]:
     try:
         until = time.monotonic() + patience
-        while not _flock_if_there_is_one(descriptor):
+        while not flock_if_there_is_one(descriptor):
             if time.monotonic() >= until:
                 raise BlockingIOError(errno.EAGAIN, "another process holds this lock")
             time.sleep(_FIRST_PAUSE)  # No system tells of a lock that is free, within a time limit.
@@ -267,9 +260,19 @@ def _locked(descriptor: int, patience: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _flock(descriptor: int) -> bool:
+def in_place(descriptor: int, path: Path) -> bool:
+    """Tell whether the file that is open is the one that the path leads to."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        there = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - the seam that tests replace
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _flock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise
@@ -277,9 +280,10 @@ def _flock(descriptor: int) -> bool:
     return True
 
 
-def _flock_if_there_is_one(descriptor: int) -> bool:
+def flock_if_there_is_one(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+    """Return whether a lock could be had, without waiting for it; True also where the file system has none."""
     try:
-        return _flock(descriptor)
+        return _flock(descriptor, how)
     except OSError as error:
         if error.errno in (errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOLCK):
             return True

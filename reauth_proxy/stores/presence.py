@@ -10,16 +10,13 @@ locked tries: nobody else can become alone while a process is not to be seen.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import threading
 from pathlib import Path
 
 from reauth_proxy.stores import atomic
-
-#: There is no such lock, as on some network file systems.
-_NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.ENOLCK})
+from reauth_proxy.stores.flock import flock_if_there_is_one, in_place
 
 
 class Presence:
@@ -41,7 +38,7 @@ class Presence:
 
         Raises OSError, StoreError if there can be no such file.
         """
-        if not self._is_open(path):
+        if self._descriptor is None or not in_place(self._descriptor, path):  # Somebody may have removed it.
             descriptor = _open(path, like)
             try:
                 mutex = _open(path.with_suffix(".alone"), like)
@@ -75,17 +72,6 @@ class Presence:
         with self._lock:
             self._close()
 
-    def _is_open(self, path: Path) -> bool:
-        """Tell whether the file in place is the one that is open here: somebody may have removed it."""
-        if self._descriptor is None:
-            return False
-        try:
-            there = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - the seam that tests replace
-        except FileNotFoundError:
-            return False
-        here = os.fstat(self._descriptor)
-        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-
     def _be_seen(self) -> None:
         """Be one of several again, before anybody else may try to be alone."""
         _flock(self._descriptor, fcntl.LOCK_SH)
@@ -100,16 +86,7 @@ class Presence:
 
 
 def _flock(descriptor: int | None, how: int) -> bool:
-    """Return whether the lock could be had; True also where there is none."""
-    if descriptor is None:
-        return True
-    try:
-        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *_NO_LOCKS):
-            raise
-        return error.errno in _NO_LOCKS
-    return True
+    return descriptor is None or flock_if_there_is_one(descriptor, how)
 
 
 def _open(path: Path, like: Path) -> int:

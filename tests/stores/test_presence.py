@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reauth_proxy.stores import presence
+from reauth_proxy.stores import flock as locks
 from reauth_proxy.stores.presence import Presence
 
 OTHER = """
@@ -89,7 +89,7 @@ def test_nobody_is_alone_in_the_moment_in_which_another_one_tries_to_be(
             if how & fcntl.LOCK_EX and descriptor == one._descriptor:
                 claims.append(other.claim())  # One has given back its shared lock for the attempt, and lost it.
 
-    monkeypatch.setattr(presence, "fcntl", SimpleNamespace(**{**vars(fcntl), "flock": flock}))
+    monkeypatch.setattr(locks, "fcntl", SimpleNamespace(**{**vars(fcntl), "flock": flock}))
     assert not one.claim()
     assert claims == [False]
     assert not other.claim(), "one is seen again"
@@ -145,7 +145,7 @@ def test_where_there_are_no_locks_nobody_can_tell(
     def flock(descriptor: int, how: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(presence.fcntl, "flock", flock)
+    monkeypatch.setattr(locks.fcntl, "flock", flock)
     one = Presence()
     assert one.enter(path, path)
     assert one.claim()
