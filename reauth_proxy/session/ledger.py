@@ -240,6 +240,9 @@ class Ledger:
             await self._write(record, "written", None)
         except StoreError:
             self._start()
+        else:
+            if self._saver is not None:
+                self._pauses.end()  # The lock may be kept for what this replaced.
 
     def keep(self, record: StoredSession) -> None:
         """Have the background task save this, unless it finds something newer."""

@@ -84,7 +84,8 @@ class Store(Protocol):
     async def claim(self) -> bool:
         """Return whether no other process that refreshes uses the store; none begins to then, until :meth:`share`.
 
-        For a store that can be neither locked nor read. True where nobody can tell.
+        For a store that can be neither locked nor read. Where nobody can tell: what it
+        returned last, True if nothing.
         """
         ...
 

@@ -126,8 +126,10 @@ class FileStore:
         """Return whether no other process uses the file, nor begins to until :meth:`share`; see the protocol."""
         try:
             return await self._eye.run(self._presence.claim)
-        except (OSError, StoreSlow):
-            return True  # Nobody can tell.
+        except (OSError, StoreSlow):  # Nobody can tell: be it as it was.
+            if not self._presence.was_alone:
+                self.share()
+            return self._presence.was_alone
 
     def share(self) -> None:
         """Let others use the file again."""
@@ -165,17 +167,18 @@ class FileStore:
         async with contextlib.AsyncExitStack() as stack:
             while True:
                 try:
-                    target = await self._worker.run(self._appear)
+                    target = await self._worker.run(self._prepare)
                     watch = await stack.enter_async_context(self._watching(target))
                     break
                 except StoreError:
                     await asyncio.sleep(_LATER)  # A directory that cannot be used; saves complain of it.
             name = target.name + suffix
             count = watch.count(name)
-            yield  # What happened before there was a watch.
-            while True:
-                count = await watch.after(name, count)
+            while True:  # At first for what happened before there was a watch.
+                with contextlib.suppress(StoreSlow):
+                    await self._worker.run(partial(self._enter, target))  # Somebody may have removed it.
                 yield
+                count = await watch.after(name, count)
 
     async def close(self) -> None:
         """End the threads, each once it has done what there is to do; nobody waits for one that hangs."""
@@ -235,14 +238,8 @@ class FileStore:
             )
         return target
 
-    def _appear(self) -> Path:
-        """Prepare, and be seen by others from now on: this is somebody who may refresh."""
-        target = self._prepare()
-        self._enter(target)
-        return target
-
     def _enter(self, target: Path) -> bool:
-        """Be seen by others, where that can be; return False if somebody is to be alone."""
+        """Be seen, as somebody who may refresh, where that can be; return False if somebody is to be alone."""
         try:
             return self._presence.enter(target.with_name(target.name + ".users"), target)
         except (OSError, StoreError):

@@ -10,6 +10,7 @@ locked tries: nobody else can become alone while a process is not to be seen.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -20,7 +21,11 @@ from reauth_proxy.stores.flock import flock_if_there_is_one, in_place
 
 
 class Presence:
-    """A process among those that use a store. Everything blocks, and is safe in threads."""
+    """A process among those that use a store. Everything blocks, and is safe in threads.
+
+    Attributes:
+        was_alone: what :meth:`claim` returned last; True if nobody asked.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,6 +33,7 @@ class Presence:
         #: The second file.
         self._mutex: int | None = None
         self._alone = False
+        self.was_alone = True
 
     def enter(self, path: Path, like: Path) -> bool:
         """Be seen by others from now on; return False if somebody is to be alone.
@@ -52,12 +58,18 @@ class Presence:
             return self._alone or _flock(self._descriptor, fcntl.LOCK_SH)
 
     def claim(self) -> bool:
-        """Return whether nobody else is there, nor will be until :meth:`share`; True also where nobody can tell."""
+        """Return whether nobody else is there, nor will be until :meth:`share`; True also where there are no locks.
+
+        Raises OSError if nobody can tell.
+        """
         with self._lock:
             if not self._alone and _flock(self._mutex, fcntl.LOCK_EX):
-                self._alone = _flock(self._descriptor, fcntl.LOCK_EX)
-                if not self._alone:
-                    self._be_seen()
+                try:
+                    self._alone = _flock(self._descriptor, fcntl.LOCK_EX)
+                finally:
+                    if not self._alone:
+                        self._be_seen()
+            self.was_alone = self._alone
             return self._alone
 
     def share(self) -> None:
@@ -90,9 +102,25 @@ def _flock(descriptor: int | None, how: int) -> bool:
 
 
 def _open(path: Path, like: Path) -> int:
-    """Open the file, made if there is none; only to be read, for a disk may be made read-only meanwhile."""
+    """Open the file, made if there is none; only to be read, where that will do: so a disk can be made read-only."""
     made = atomic.open_lock(path, like)
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    finally:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except BaseException:
         os.close(made)
+        raise
+    if _can_lock(descriptor):
+        os.close(made)
+        return descriptor
+    os.close(descriptor)
+    return made
+
+
+def _can_lock(descriptor: int) -> bool:
+    """Tell whether a file that is open to be read can be locked exclusively; on network file systems it cannot."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError as error:
+        return error.errno != errno.EBADF
+    return True

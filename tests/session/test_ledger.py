@@ -70,6 +70,21 @@ class TestAStoreThatForgot:
 
 class TestDeeds:
     @virtual
+    async def test_the_lock_that_was_kept_for_what_they_replaced_is_given_back(self) -> None:
+        store = RecordingStore(ANN)
+        async with a_ledger(store) as ledger:
+            store.failing = True
+            async with ledger.lock():
+                await ledger.save(ANN_LATER, issued=True)
+            await asyncio.sleep(100)
+            assert store.locked == 1, "what was issued is nowhere but here"
+            store.failing = False
+            await ledger.persist(BOB)
+            await turns()
+            assert store.locked == 0
+            assert store.session == BOB
+
+    @virtual
     async def test_whoever_has_the_lock_keeps_it_until_they_are_stored(self) -> None:
         store = RecordingStore(ANN)
         async with a_ledger(store) as ledger:

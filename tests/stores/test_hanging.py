@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -259,3 +260,44 @@ async def test_who_uses_the_file_is_known_though_the_disk_hangs(tmp_path: Path, 
         await changes.aclose()
     await one.close()
     await late.close()
+
+
+async def test_where_nobody_can_tell_who_uses_the_file_it_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = a_store(tmp_path), a_store(tmp_path, "other")
+    broken: list[OSError] = [OSError(errno.EIO, os.strerror(errno.EIO))]
+    claim = one._presence.claim
+
+    def failing() -> bool:
+        if broken:
+            raise broken[0]
+        return claim()
+
+    monkeypatch.setattr(one._presence, "claim", failing)
+    async with one.lock(), contextlib.aclosing(other.changes()) as changes:
+        await anext(changes)
+        assert await one.claim(), "nobody was ever seen"
+        error = broken.pop()
+        assert not await one.claim()
+        broken.append(error)
+        assert not await one.claim(), "somebody was seen"
+        await other.close()
+        await until(lambda: other._presence._descriptor is None)
+        assert not await one.claim()
+        broken.clear()
+        assert await one.claim()
+    await one.close()
+
+
+async def test_who_listens_is_seen_again_though_somebody_removed_the_file_that_tells(tmp_path: Path) -> None:
+    one, other = a_store(tmp_path), a_store(tmp_path, "other")
+    async with contextlib.aclosing(one.changes()) as changes:
+        await anext(changes)
+        (tmp_path / "session.json.users").unlink()
+        async with other.lock():
+            await other.save(NEW, over="")
+        await anext(changes)
+        assert not await other.claim()
+    await one.close()
+    await other.close()

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from reauth_proxy.stores import flock as locks
+from reauth_proxy.stores import presence
 from reauth_proxy.stores.presence import Presence
 
 OTHER = """
@@ -154,3 +155,40 @@ def test_where_there_are_no_locks_nobody_can_tell(
 
 def test_who_never_entered_cannot_tell() -> None:
     assert Presence().claim()
+
+
+def test_who_cannot_tell_is_seen_all_the_same_and_can_tell_later(
+    make: Callable[[], Presence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = make(), make()
+    broken = [True]
+
+    def flock(descriptor: int, how: int) -> None:
+        if broken and how & fcntl.LOCK_EX and descriptor == one._descriptor:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fcntl.flock(descriptor, how)
+
+    monkeypatch.setattr(locks, "fcntl", SimpleNamespace(**{**vars(fcntl), "flock": flock}))
+    with pytest.raises(OSError, match="Input/output"):
+        one.claim()
+    assert not other.claim(), "one is there"
+    broken.clear()
+    other.leave()
+    assert one.claim()
+
+
+def test_where_only_what_is_open_to_be_written_can_be_locked_it_is(
+    make: Callable[[], Presence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, how: int) -> None:
+        """As NFS and SMB have it."""
+        if how & fcntl.LOCK_EX and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        fcntl.flock(descriptor, how)
+
+    for module in (locks, presence):
+        monkeypatch.setattr(module, "fcntl", SimpleNamespace(**{**vars(fcntl), "flock": flock}))
+    one, other = make(), make()
+    assert not one.claim()
+    other.leave()
+    assert one.claim()
