@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 _READINGS: Final = 10
 #: Seconds that the last attempt may take when the program ends.
 _LAST_ATTEMPT: Final = 3.0
-#: Seconds for which the lock is kept for a sign-in or a sign-out that is being saved; longer than a store may take.
+#: Seconds that a sign-in or a sign-out that is being saved is waited for; longer than a store may take.
 _LONGEST_DEED: Final = 10.0
 
 
@@ -60,10 +60,7 @@ class Ledger:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with the store, for people; None while all is well.
-
-        The newest tokens may not survive this process then, and others may know better.
-        """
+        """What is wrong with the store, for people; None while all is well."""
         return self._problems.first
 
     async def open(self) -> StoredSession | None:
@@ -101,8 +98,7 @@ class Ledger:
             try:
                 yield
             finally:
-                if self._deeds:  # Whoever has the lock next must know of them.
-                    await asyncio.wait(self._deeds, timeout=_LONGEST_DEED)
+                await self._until_deeds_end()  # Whoever has the lock next must know of them.
                 if problem is None and not self._unread and self._holding.wanted is None:
                     self._locking.share()
 
@@ -146,6 +142,7 @@ class Ledger:
         for _ in range(_READINGS):
             writes = self._writes
             stored = await self._store.load()
+            await self._until_deeds_end()
             if writes == self._writes:
                 return stored
         raise StoreAway("the session changes all the time; nobody can tell what the store holds")
@@ -207,9 +204,7 @@ class Ledger:
             begins: it begins a life, and so comes after whatever the store holds still of the one before.
             issued: it is what came of the request that is marked.
 
-        Raises:
-            StoreSuperseded: the lock was lost, and somebody else may have saved something newer; StoreEnded where
-                somebody signed in or out meanwhile.
+        Raises StoreSuperseded if the lock was lost, StoreEnded if somebody signed in or out meanwhile.
         """
         if issued:
             self.marked.clear()
@@ -234,6 +229,10 @@ class Ledger:
         self._deeds.add(deed)
         deed.add_done_callback(self._deeds.discard)
         await asyncio.wait({deed})
+
+    async def _until_deeds_end(self) -> None:
+        if self._deeds:
+            await asyncio.wait(self._deeds, timeout=_LONGEST_DEED)
 
     async def _write_deed(self, record: StoredSession) -> None:
         try:

@@ -70,6 +70,23 @@ class TestAStoreThatForgot:
 
 class TestDeeds:
     @virtual
+    async def test_what_was_read_while_they_are_saved_says_nothing(self) -> None:
+        store = RecordingStore(ANN)
+        async with a_ledger(store) as ledger:
+            out = replace(ANN, refresh_token=None, signed_out="signed_out")
+            for reading in (ledger.look, ledger.deed):
+                store.session = BOB
+                read = asyncio.create_task(reading())
+                store.gate.clear()
+                deed = asyncio.create_task(ledger.persist(out))
+                await turns()
+                assert not read.done()
+                store.gate.set()
+                await deed
+                assert await read is None
+                assert store.session == out
+
+    @virtual
     async def test_the_lock_that_was_kept_for_what_they_replaced_is_given_back(self) -> None:
         store = RecordingStore(ANN)
         async with a_ledger(store) as ledger:

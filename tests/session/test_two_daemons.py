@@ -194,10 +194,14 @@ class TwoDaemons(RuleBasedStateMachine):
             self.signed_out.add(family)
         daemon.sign_out()
 
+    def _would_forget(self) -> bool:
+        """A command forgets what it cannot read: to a daemon that starts then, what is configured is news."""
+        return self.store.trouble in ("unreadable", "hung") and not all(daemon.up for daemon in self.daemons)
+
     @rule(which=WHICH, person=PEOPLE, with_access=st.booleans())
     def the_command_signs_in(self, which: int, person: Person, with_access: bool) -> None:
-        if self.store.trouble in ("unreadable", "hung") and not all(daemon.up for daemon in self.daemons):
-            return  # It forgets what it cannot read: to a daemon that starts then, what is configured is news.
+        if self._would_forget():
+            return
         family = self.server.sign_in(person)
         access = self.server.access_token(family) if with_access else None
         commands = Commands(self.world, self.server, self.store)
@@ -209,6 +213,8 @@ class TwoDaemons(RuleBasedStateMachine):
 
     @rule(which=WHICH)
     def the_command_signs_out(self, which: int) -> None:
+        if self._would_forget():
+            return
         family, firm = self.pair.stored, self.firm
         commands = Commands(self.world, self.server, self.store)
         if self.store.trouble not in ("away", "full", "hung"):
