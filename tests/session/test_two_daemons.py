@@ -238,7 +238,7 @@ class TwoDaemons(RuleBasedStateMachine):
         daemon = self.daemons[which]
         if self._may_be_tried(daemon):
             right = daemon.configured
-            daemon.configure(Secret(f"CANARY-typo-{next(self.numbers)}"))
+            daemon.configure(Secret(f"CANARY-slip-{next(self.numbers)}"))
             daemon.configure(right)
 
     @rule(which=WHICH, number=st.integers(1, 2))
