@@ -24,11 +24,11 @@ from reauth_proxy.errors import (
     Refusal,
     TooManyConnections,
 )
-from reauth_proxy.forward import answers
 from reauth_proxy.guard.guard import Guard
 from reauth_proxy.guard.origins import ORIGIN, REFERER, SITE
 from reauth_proxy.guard.peers import is_stranger
 from reauth_proxy.guard.tokens import AUTHORIZATION, TOKEN
+from reauth_proxy.http1 import problems
 from reauth_proxy.issuers.revocation import Revocation
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.snapshot import Snapshot
@@ -225,9 +225,9 @@ def _session(name: str, session: Session) -> web.Response:
 
 
 def _told(refusal: Refusal, request: web.Request) -> web.Response:
-    fields = [field for field in answers.fields(refusal) if field[0] != "Content-Type"]
+    fields = [field for field in problems.fields(refusal) if field[0] != "Content-Type"]
     response = web.Response(
-        status=refusal.status, body=answers.content(refusal), content_type="application/problem+json", headers=fields
+        status=refusal.status, body=problems.content(refusal), content_type="application/problem+json", headers=fields
     )
     if refusal.closes:
         response.force_close()

@@ -12,17 +12,12 @@ from aiohttp import StreamReader
 
 from reauth_proxy.errors import ContentTooLarge
 from reauth_proxy.forward.spool import Copy, Spool
+from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk
 
-LAST_CHUNK: Final = b"0\r\n\r\n"
 #: aiohttp stops reading content at twice this, and may have read as much as the event loop reads at once.
 READ_BUFFER: Final = 64 * 1024
 #: What a request whose content nobody reads may hold.
 UNREAD: Final = 2 * READ_BUFFER + 256 * 1024
-
-
-def as_chunk(data: bytes) -> bytes:
-    """Return one chunk of the chunked transfer coding (RFC 9112 section 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Kept:

@@ -14,7 +14,6 @@ import structlog
 from aiohttp import web
 
 from reauth_proxy.errors import InternalError, LoggedOut, NoRoute, RefreshUnavailable, Refusal, TooManyParked
-from reauth_proxy.forward import answers
 from reauth_proxy.forward.attempt import is_long, send
 from reauth_proxy.forward.content import EMPTY
 from reauth_proxy.forward.own import CALLBACK, HERE, Own
@@ -27,6 +26,7 @@ from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.trip import AccessLog, Observer, Trip
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.guard import cors
+from reauth_proxy.http1 import problems
 from reauth_proxy.session.state import Pause, Relay, Wait
 from reauth_proxy.session.tokens import AccessToken
 
@@ -156,7 +156,7 @@ class Forwarder:
             return await self._here(request, trip, client)
         route = self._choose(trip, client)
         if client.hops == 0:
-            return self._answer(request, trip, client, answers.end_of_the_road)
+            return self._answer(request, trip, client, problems.end_of_the_road)
         session = route.session
         life = session.life
         content = trip.content = await receive(request, client, plan.keeping, self.spool, plan.limits.content)
@@ -292,7 +292,7 @@ class Forwarder:
             newer = await self._parked(trip, ask, waits=waits, held=rejected.size_at_most)
             if not replayable:
                 trip.outcome = "resend"
-                lines.append(answers.RESEND)
+                lines.append(problems.RESEND)
                 return rejected, False
         except (LoggedOut, RefreshUnavailable) as refusal:
             if not doubtful or getattr(refusal, "reason", None) not in (None, "refresh_unavailable"):
@@ -321,11 +321,11 @@ class Forwarder:
         keep_alive = not (
             refusal.closes or self._draining or request._message.should_close or not request.content.is_eof()
         )
-        answer = answers.render(
+        answer = problems.render(
             refusal,
             head=request.method == "HEAD",
             keep_alive=keep_alive,
-            as_page=answers.wants_page(", ".join(request.headers.getall("Accept", []))),
+            as_page=problems.wants_page(", ".join(request.headers.getall("Accept", []))),
             more=trip.plan.guard.answer_lines(trip.page),
         )
         try:

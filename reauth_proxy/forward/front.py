@@ -26,13 +26,13 @@ from reauth_proxy.errors import (
     RequestTimeout,
     VersionNotSupported,
 )
-from reauth_proxy.forward import answers
-from reauth_proxy.forward.extent import Chunked, Counted
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import CLOSED, LINGERING, ClientGone, write
 from reauth_proxy.forward.serving import Serving
 from reauth_proxy.guard.peers import is_stranger
-from reauth_proxy.upstream.sending import hung_up, unsent
+from reauth_proxy.http1 import problems
+from reauth_proxy.http1.extent import Chunked, Counted
+from reauth_proxy.http1.sockets import hung_up, unsent
 
 log = structlog.get_logger(__name__)
 
@@ -314,9 +314,9 @@ class FrontConnection(Serving):
             log.debug("request.refused", code=refusal.code, detail=refusal.detail)
         self._refused = True
         # What is malformed may say anything; what is too long was readable.
-        as_page = isinstance(refusal, FieldsTooLarge) and answers.asks_for_page(self._refused_head)
+        as_page = isinstance(refusal, FieldsTooLarge) and problems.asks_for_page(self._refused_head)
         try:
-            write(request, answers.render(refusal, head=False, keep_alive=False, as_page=as_page))
+            write(request, problems.render(refusal, head=False, keep_alive=False, as_page=as_page))
         except ClientGone:
             return CLOSED
         return LINGERING

@@ -10,11 +10,11 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from reauth_proxy.errors import TooManyConnections
-from reauth_proxy.forward import answers
 from reauth_proxy.forward.content import READ_BUFFER
 from reauth_proxy.forward.front import FrontConnection
 from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.relay import LINGER
+from reauth_proxy.http1 import problems
 from reauth_proxy.session.stopped import grace
 
 #: Seconds that a connection beyond the bound gets to send something, so that it can be told why it is closed.
@@ -51,9 +51,9 @@ class Surplus(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
         refusal = TooManyConnections("There are as many connections as `limits.connections` allows.", 1.0)
-        as_page = answers.asks_for_page(data)
+        as_page = problems.asks_for_page(data)
         self._transport.write(
-            answers.render(refusal, head=data.startswith(b"HEAD "), keep_alive=False, as_page=as_page)
+            problems.render(refusal, head=data.startswith(b"HEAD "), keep_alive=False, as_page=as_page)
         )
         self._transport.close()
 

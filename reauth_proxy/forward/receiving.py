@@ -5,12 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from reauth_proxy.errors import BadRequest, Refusal
-from reauth_proxy.forward import answers, content
+from reauth_proxy.forward import content
 from reauth_proxy.forward.content import Content
 from reauth_proxy.forward.front import front_of
 from reauth_proxy.forward.relay import write
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.spool import Keeping, Spool
+from reauth_proxy.http1.wire import CONTINUE
 
 
 async def receive(
@@ -26,7 +27,7 @@ async def receive(
     """
     if client.expects:
         if client.length is not None and client.length <= keeping.memory:
-            write(request, answers.CONTINUE)
+            write(request, CONTINUE)
             client.expects = False
         else:
             front_of(request).holding = True

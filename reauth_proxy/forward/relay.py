@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
-import struct
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
 from reauth_proxy.errors import Refusal
-from reauth_proxy.forward.content import LAST_CHUNK, as_chunk
 from reauth_proxy.forward.route import Response
+from reauth_proxy.http1.sockets import cut_off
+from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk, date, section, status_line
 
-_STATUS_LINES: Final[dict[tuple[int, bytes], bytes]] = {
-    (status.value, status.phrase.encode()): f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in HTTPStatus
-}
 _CHUNKED: Final = b"Transfer-Encoding: chunked"
 _CLOSE: Final = b"Connection: close"
 _KEEP_ALIVE_1_0: Final = b"Connection: keep-alive"
@@ -98,29 +89,6 @@ class CutOff(Exception):
         self.refusal = refusal
 
 
-def cut_off(transport: asyncio.Transport, *, ends_with_connection: bool) -> None:
-    """End a client's connection so that half an answer does not look like a whole one.
-
-    Args:
-        ends_with_connection: nothing but the end tells the client that the answer is whole: it gets a reset.
-    """
-    if ends_with_connection:
-        with contextlib.suppress(OSError):
-            connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def section(lines: list[bytes]) -> bytes:
-    """Return field lines as a whole header section, with the empty line at its end."""
-    return b"\r\n".join([*lines, b"", b""])
-
-
-def interim_head(status: int, reason: bytes, lines: list[bytes]) -> bytes:
-    """Return an interim response's header section (RFC 9110 section 15.2)."""
-    return b"HTTP/1.1 %d %b\r\n%b" % (status, reason, section(lines))
-
-
 async def relay(
     request: web.BaseRequest, response: Response, lines: list[bytes], *, keep_alive: bool
 ) -> tuple[int, bool]:
@@ -152,11 +120,6 @@ async def relay(
         raise
 
 
-def _date() -> bytes:
-    """Return the Date field of an answer that has none (RFC 9110 section 6.6.1)."""
-    return f"Date: {formatdate(usegmt=True)}".encode()
-
-
 async def _relay(
     request: web.BaseRequest, response: Response, lines: list[bytes], *, keep_alive: bool
 ) -> tuple[int, bool]:
@@ -167,13 +130,12 @@ async def _relay(
     if chunked:
         lines.append(_CHUNKED)
     if not response.dated:
-        lines.append(_date())
+        lines.append(date())
     if not keep_alive:
         lines.append(_CLOSE)
     elif old_client:
         lines.append(_KEEP_ALIVE_1_0)
-    key = (response.status, response.reason)
-    head = (_STATUS_LINES.get(key) or b"HTTP/1.1 %d %b\r\n" % key) + section(lines)
+    head = status_line(response.status, response.reason) + section(lines)
     connection = response.connection
     if connection is None:
         body = response.body

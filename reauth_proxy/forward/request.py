@@ -8,10 +8,10 @@ from typing import Final
 from aiohttp import web
 
 from reauth_proxy.errors import BadRequest, FieldsTooLarge, TransferCodingUnsupported
-from reauth_proxy.forward import framing
 from reauth_proxy.forward.capture import asked
 from reauth_proxy.forward.fields import RequestRules
 from reauth_proxy.forward.route import Route
+from reauth_proxy.http1 import framing
 from reauth_proxy.session.tokens import AccessToken
 
 _CHUNKED: Final = b"Transfer-Encoding: chunked"

@@ -10,13 +10,13 @@ from reauth_proxy.errors import PathDenied
 from reauth_proxy.forward.fields import challenges
 from reauth_proxy.forward.patience import Patience
 from reauth_proxy.guard.endpoints import Sealed
+from reauth_proxy.http1.response import Interim
 from reauth_proxy.session.anonymous import Anonymous
 from reauth_proxy.session.challenge import rejects
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import Attempt, Decision, Relay
 from reauth_proxy.session.tokens import AccessToken
 from reauth_proxy.upstream.connection import MOST_UNREAD, Connection, ConnectionBroken
-from reauth_proxy.upstream.message import Interim
 from reauth_proxy.upstream.pool import Pool
 
 if TYPE_CHECKING:

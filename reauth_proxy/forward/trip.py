@@ -9,11 +9,12 @@ from aiohttp import web
 
 from reauth_proxy.forward.content import EMPTY, Content
 from reauth_proxy.forward.plan import Plan
-from reauth_proxy.forward.relay import ClientGone, interim_head, write
+from reauth_proxy.forward.relay import ClientGone, write
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.upload import Upload
+from reauth_proxy.http1.response import Fields
+from reauth_proxy.http1.wire import interim_head
 from reauth_proxy.session.tokens import AccessToken
-from reauth_proxy.upstream.message import Fields
 
 
 class AccessLog(Protocol):

@@ -13,14 +13,12 @@ from typing import Final, Literal
 from aiohttp import web
 
 from reauth_proxy.forward.front import FrontConnection, front_of
-from reauth_proxy.forward.relay import CLOSED, ClientGone, Sent, section, write
+from reauth_proxy.forward.relay import CLOSED, ClientGone, Sent, write
 from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.trip import Trip
+from reauth_proxy.http1.wire import SWITCHING, section
 from reauth_proxy.session.stopped import grace
 from reauth_proxy.upstream.connection import Connection
-
-SWITCHING: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-
 
 #: Seconds in which an upstream may take what a tunnel has passed on before its end.
 FLUSH: Final = 5.0

@@ -7,13 +7,13 @@ import asyncio
 from aiohttp import web
 
 from reauth_proxy.errors import BadRequest, Refusal
-from reauth_proxy.forward import answers
 from reauth_proxy.forward.content import Streamed
 from reauth_proxy.forward.front import front_of
 from reauth_proxy.forward.relay import ClientGone, write
 from reauth_proxy.forward.route import IDEMPOTENT, Response, Route
+from reauth_proxy.http1.response import Interim
+from reauth_proxy.http1.wire import CONTINUE
 from reauth_proxy.upstream.connection import Connection, ConnectionBroken
-from reauth_proxy.upstream.message import Interim
 
 
 class Upload:
@@ -70,7 +70,7 @@ class Upload:
                 if connection.head_done:
                     return
             if self._client_expects:
-                write(self._request, answers.CONTINUE)
+                write(self._request, CONTINUE)
                 self._client_expects = False
                 front_of(self._request).holding = False
             async for data in self._content.wire():

@@ -10,12 +10,12 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from reauth_proxy.errors import BadRequest, MethodNotSupported, NoRoute
-from reauth_proxy.forward.content import LAST_CHUNK, as_chunk
 from reauth_proxy.forward.own import HERE
 from reauth_proxy.forward.relay import CLOSED, OPEN, Sent, write
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.trip import Trip
 from reauth_proxy.frontend import replies, signin
+from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk
 from reauth_proxy.session.protocols import TokenEndpoint
 from reauth_proxy.session.refresher import Session
 

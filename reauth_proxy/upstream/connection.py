@@ -16,8 +16,8 @@ from typing import Final
 import httptools
 
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
+from reauth_proxy.http1.response import Interim, ResponseMessage
 from reauth_proxy.session.stopped import grace
-from reauth_proxy.upstream.message import Interim, ResponseMessage
 from reauth_proxy.upstream.sending import Sending
 
 #: Unread response content at which the upstream is told to wait, in bytes.

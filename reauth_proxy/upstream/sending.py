@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import select
-import sys
-import termios
 from abc import abstractmethod
 
 from reauth_proxy.errors import UpstreamTimeout
+from reauth_proxy.http1.sockets import unsent
 from reauth_proxy.session.stopped import grace
-
-
-def unsent(transport: asyncio.Transport) -> int:
-    """Return how many bytes a peer has not taken yet: those that wait here, and where it can be had, in the kernel.
-
-    The kernel asks for more only when a third of its buffer is free: without its part, a slow peer looks like a dead
-    one.
-    """
-    here = transport.get_write_buffer_size()
-    try:
-        answer = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-    except (OSError, ValueError, AttributeError):  # it is being closed
-        return here
-    return here + int.from_bytes(answer, sys.byteorder)
-
-
-def hung_up(transport: asyncio.Transport) -> bool:
-    """Tell whether a peer has ended its side, though nobody reads what it may have sent before."""
-    poll = select.poll()
-    try:
-        poll.register(transport.get_extra_info("socket").fileno(), getattr(select, "POLLRDHUP", select.POLLHUP))
-        return bool(poll.poll(0))
-    except (OSError, ValueError, AttributeError):  # it is being closed
-        return False
 
 
 class Sending:

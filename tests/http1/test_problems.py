@@ -7,12 +7,12 @@ import json
 import pytest
 
 from reauth_proxy import errors
-from reauth_proxy.forward import answers
+from reauth_proxy.http1 import problems
 
 
 def test_the_logout_answer_byte_for_byte() -> None:
     refusal = errors.LoggedOut("refresh_denied", 'The "session" has ended — sign in.')
-    assert answers.render(refusal, head=False, keep_alive=True, date=0).decode() == (
+    assert problems.render(refusal, head=False, keep_alive=True, date=0).decode() == (
         "HTTP/1.1 401 Unauthorized\r\n"
         'WWW-Authenticate: Bearer error="invalid_token",'
         ' error_description="The \\"session\\" has ended ? sign in."\r\n'
@@ -32,7 +32,7 @@ def test_the_logout_answer_byte_for_byte() -> None:
 @pytest.mark.parametrize(("seconds", "field"), [(0.01, "1"), (1, "1"), (1.2, "2"), (29.5, "30")])
 def test_retry_after_is_whole_seconds_rounded_up(seconds: float, field: str) -> None:
     refusal = errors.LoggedOut("refresh_unavailable", "Later.", retry_after=seconds)
-    assert ("Retry-After", field) in answers.fields(refusal)
+    assert ("Retry-After", field) in problems.fields(refusal)
 
 
 REFUSALS = [
@@ -71,7 +71,7 @@ def test_every_answer_of_the_proxy_s_is_in_this_table() -> None:
 @pytest.mark.parametrize(("kind", "status", "code"), REFUSALS)
 def test_every_other_answer_has_one_shape_and_no_signal(kind: type[errors.Refusal], status: int, code: str) -> None:
     refusal = kind("Why.", retry_after=3)
-    head, _, body = answers.render(refusal, head=False, keep_alive=False, date=0).partition(b"\r\n\r\n")
+    head, _, body = problems.render(refusal, head=False, keep_alive=False, date=0).partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0].startswith(f"HTTP/1.1 {status} ")
     assert "Retry-After: 3" in lines
@@ -90,8 +90,8 @@ def test_every_other_answer_has_one_shape_and_no_signal(kind: type[errors.Refusa
 
 def test_rfc9110_9_3_2_the_answer_to_a_head_has_the_length_and_no_content() -> None:
     refusal = errors.UpstreamUnreachable("Why.")
-    whole = answers.render(refusal, head=False, keep_alive=True, date=0)
-    head = answers.render(refusal, head=True, keep_alive=True, date=0)
+    whole = problems.render(refusal, head=False, keep_alive=True, date=0)
+    head = problems.render(refusal, head=True, keep_alive=True, date=0)
     assert head.endswith(b"\r\n\r\n")
     assert whole.startswith(head)
     assert len(whole) > len(head)
@@ -116,12 +116,12 @@ def test_rfc9110_9_3_2_the_answer_to_a_head_has_the_length_and_no_content() -> N
     ],
 )
 def test_rfc9110_12_5_1_who_prefers_a_page_to_json_gets_one(accept: str | None, page: bool) -> None:
-    assert answers.wants_page(accept) is page
+    assert problems.wants_page(accept) is page
 
 
 def test_a_page_says_the_same_to_a_person_and_runs_nothing() -> None:
     refusal = errors.LoggedOut("refresh_denied", "The <session> & all has ended.")
-    whole = answers.render(refusal, head=False, keep_alive=True, as_page=True, date=0).decode()
+    whole = problems.render(refusal, head=False, keep_alive=True, as_page=True, date=0).decode()
     head, _, body = whole.partition("\r\n\r\n")
     assert "Reauth-Signal: logout;reason=refresh_denied" in head
     assert "Content-Type: text/html; charset=utf-8" in head
@@ -134,4 +134,4 @@ def test_a_page_says_the_same_to_a_person_and_runs_nothing() -> None:
 
 
 def test_rfc9110_15_5_6_a_405_names_the_methods_that_are_allowed() -> None:
-    assert ("Allow", answers.ALLOWED) in answers.fields(errors.MethodNotSupported("Why."))
+    assert ("Allow", problems.ALLOWED) in problems.fields(errors.MethodNotSupported("Why."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reauth_proxy.errors import BadRequest, ExpectationFailed, MethodNotSupported, VersionNotSupported
-from reauth_proxy.forward.framing import (
+from reauth_proxy.http1.framing import (
     check_host,
     check_method,
     check_version,

@@ -20,8 +20,6 @@ from reauth_proxy.errors import ClientDenied, LoggedOut, MethodNotSupported, Ref
 
 #: Appended to a 401 whose request could not be sent again: the token is new now, the client may repeat it.
 RESEND: Final = b"Reauth-Signal: resend"
-#: The interim answer to `Expect: 100-continue` (RFC 9110 section 15.2.1).
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: What a 405 has to name (RFC 9110 section 15.5.6): the methods that are passed on, of those that everybody knows.
 ALLOWED: Final = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 #: Where this Python's own phrase is older than RFC 9110.
