@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from reauth_proxy.config.load import load
-from reauth_proxy.process import raise_file_limit, spare_the_collector
-from reauth_proxy.server import Daemon, runner
+from reauth_proxy.daemon.server import Daemon, runner
+from reauth_proxy.system.process import raise_file_limit, spare_the_collector
 from reauth_proxy.telemetry import logs
 
 BEAT = 0.001

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import reauth_proxy.demo
-from reauth_proxy import cli, hardening
+from reauth_proxy import cli
 from reauth_proxy.errors import ConfigError, ReauthError
+from reauth_proxy.system import hardening
 from reauth_proxy.telemetry import logs
 from tests.config.reading import LEAST
 from tests.fakes.files import write_secret
@@ -216,7 +217,7 @@ def test_it_runs_the_daemon_and_passes_its_status_on(run: Run, monkeypatch: pyte
         seen.append(config_file)
         return len(seen) - 1
 
-    monkeypatch.setattr("reauth_proxy.server.run", daemon)
+    monkeypatch.setattr("reauth_proxy.daemon.server.run", daemon)
     assert run("--config", "a.yaml")[0] == 0
     assert run("-c", "b.yaml")[0] == 1
     assert seen == [Path("a.yaml"), Path("b.yaml")]
@@ -236,7 +237,7 @@ def test_what_ends_the_daemon_is_told_without_a_traceback(
     def daemon(config_file: Path) -> int:
         raise error
 
-    monkeypatch.setattr("reauth_proxy.server.run", daemon)
+    monkeypatch.setattr("reauth_proxy.daemon.server.run", daemon)
     ended, out, err = run("--config", "a.yaml")
     assert (ended, out, err.lstrip("\n")) == (status, "", told)
 
@@ -280,7 +281,7 @@ def test_a_reader_that_leaves_causes_no_traceback() -> None:
 
 @pytest.mark.process
 def test_the_daemon_does_not_import_what_only_a_login_needs() -> None:
-    code = "import sys; from reauth_proxy import server; assert not {'authlib', 'webbrowser'} & set(sys.modules)"
+    code = "import sys; from reauth_proxy.daemon import server; assert not {'authlib', 'webbrowser'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert done.stderr == ""
 

@@ -45,18 +45,18 @@ async def _probed(config: Config) -> int:
 
 def _unusable(config: Config, warnings: list[str]) -> Iterator[str]:
     """Try what shows only when it is used: certificates, keys and stores; what is only odd goes into `warnings`."""
-    from reauth_proxy import assemble
+    from reauth_proxy.daemon import sessions
 
     def warn(event: str, /, *, credential: str, problem: str) -> None:
         warnings.append(f"store: {credential}: {problem}")
 
     try:
-        assemble.tls_context(config.tls)
+        sessions.tls_context(config.tls)
     except ConfigError as error:
         yield from error.problems
     for name, credential in config.each_credential.items():
         try:
-            assemble.store(config, name, warn, settle=False)
+            sessions.store(config, name, warn, settle=False)
         except ConfigError as error:
             yield from error.problems
         endpoint = credential.token_endpoint

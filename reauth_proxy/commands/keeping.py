@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reauth_proxy import assemble
+from reauth_proxy.daemon import sessions
 from reauth_proxy.errors import ConfigError, LoginError, StoreBusy, StoreError
 from reauth_proxy.session.lineage import Lineage
 from reauth_proxy.session.tokens import Secret, StoredSession
@@ -36,7 +36,7 @@ def opened(config: Config, name: str, say: Callable[[str], None]) -> Store:
     def told(event: str, /, *, credential: str, problem: str) -> None:
         say(f"{credential}: {problem}.")
 
-    return assemble.store(config, name, told)
+    return sessions.store(config, name, told)
 
 
 async def change(

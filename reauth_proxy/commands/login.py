@@ -11,15 +11,14 @@ from typing import Final, Literal
 
 import click
 
-from reauth_proxy import assemble
 from reauth_proxy.commands import keeping
 from reauth_proxy.commands.browser import open_page
 from reauth_proxy.commands.keeping import Brought
 from reauth_proxy.config.credential import Credential
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
+from reauth_proxy.daemon import sessions
 from reauth_proxy.errors import ConfigError, LoginError, ReauthError
-from reauth_proxy.hardening import keep_memory_private
 from reauth_proxy.issuers import authorization_code, device
 from reauth_proxy.issuers.authorization_code import Refused
 from reauth_proxy.issuers.discovery import Endpoints
@@ -27,6 +26,7 @@ from reauth_proxy.issuers.loopback import listening
 from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
 from reauth_proxy.issuers.reply import LONGEST_TOKEN
 from reauth_proxy.session.tokens import STAND_IN, Denied, Secret, TokenReply, Unavailable
+from reauth_proxy.system.hardening import keep_memory_private
 
 Way = Literal["browser", "device", "stdin"]
 Keep = Callable[[Brought], Awaitable[None]]
@@ -103,7 +103,7 @@ def read_token() -> Secret:
 async def _login(
     config: Config, name: str, credential: Credential, way: Way, given: Secret | None, *, browser: bool, timeout: float
 ) -> None:
-    endpoint = assemble.token_endpoint(config, name, assemble.tls_context(config.tls))
+    endpoint = sessions.token_endpoint(config, name, sessions.tls_context(config.tls))
     store = keeping.opened(config, name, _warn)
 
     async def keep(brought: Brought) -> None:

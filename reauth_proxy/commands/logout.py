@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from reauth_proxy import assemble
 from reauth_proxy.commands import keeping
 from reauth_proxy.config.credential import Credential
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
-from reauth_proxy.hardening import keep_memory_private
+from reauth_proxy.daemon import sessions
 from reauth_proxy.issuers.revocation import UNSUPPORTED, Revocation, revoke
 from reauth_proxy.session.lineage import Lineage
 from reauth_proxy.session.tokens import Secret, StoredSession
+from reauth_proxy.system.hardening import keep_memory_private
 
 
 def run(config_file: Path, name: str) -> int:
@@ -84,7 +84,7 @@ def in_force(credential: Credential, present: StoredSession | None) -> list[tupl
 
 async def _logout(config: Config, name: str, credential: Credential) -> Revocation | None:
     """Revoke and wipe; None if there was nothing to revoke."""
-    endpoint = assemble.token_endpoint(config, name, assemble.tls_context(config.tls))
+    endpoint = sessions.token_endpoint(config, name, sessions.tls_context(config.tls))
     store = keeping.opened(config, name, lambda text: click.echo(text, err=True))
     found: list[tuple[Secret | None, Secret | None]] = []
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import click
 
-from reauth_proxy import assemble
+from reauth_proxy.daemon import sessions
 from reauth_proxy.errors import ReauthError
 from reauth_proxy.issuers.oauth2 import OAuth2Endpoint
 from reauth_proxy.session.tokens import Unavailable
@@ -51,7 +51,7 @@ async def probe(config: Config, *, stores: bool = True) -> AsyncIterator[Finding
     Raises:
         ConfigError: a file that the configuration names cannot be used.
     """
-    tls = assemble.tls_context(config.tls)
+    tls = sessions.tls_context(config.tls)
     for upstream in dict.fromkeys(route.upstream for route in config.each_route):
         yield (what := f"upstream {upstream.shown}")
         yield await _timed(what, _answers(upstream, tls))
@@ -108,7 +108,7 @@ async def _answers(url: Url, tls: ssl.SSLContext) -> str:
 
 
 async def _discovered(config: Config, name: str, tls: ssl.SSLContext) -> str:
-    endpoint = assemble.token_endpoint(config, name, tls)
+    endpoint = sessions.token_endpoint(config, name, tls)
     try:
         assert isinstance(endpoint, OAuth2Endpoint)
         found = await endpoint.client.endpoints()
@@ -126,7 +126,7 @@ async def _discovered(config: Config, name: str, tls: ssl.SSLContext) -> str:
 
 
 async def _stores(config: Config, name: str) -> str:
-    store = assemble.store(config, name, lambda event, **fields: None, settle=False)  # `check` has told
+    store = sessions.store(config, name, lambda event, **fields: None, settle=False)  # `check` has told
     try:
         await store.check()
         return "can be written, and holds a session" if await store.load() else "can be written, and is empty"

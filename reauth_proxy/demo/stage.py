@@ -67,8 +67,8 @@ _SERVERS_ONLY: Final = """
 
 def run(servers_only: bool, port: int | None) -> int:
     """Run the demo until SIGINT or SIGTERM; return the exit status."""
-    from reauth_proxy.process import raise_file_limit
-    from reauth_proxy.server import runner
+    from reauth_proxy.daemon.server import runner
+    from reauth_proxy.system.process import raise_file_limit
 
     logs.configure("info", "auto")
     raise_file_limit()
@@ -92,7 +92,7 @@ async def _perform(servers_only: bool, port: int | None) -> None:
             click.echo(_SERVERS_ONLY.format(servers=servers, lifetime=LIFETIME))
             await stop.wait()
         return
-    from reauth_proxy.server import Daemon
+    from reauth_proxy.daemon.server import Daemon
 
     daemon: Daemon | None = None
 

@@ -10,12 +10,11 @@ from typing import Final
 
 from aiohttp import StreamReader
 
+from reauth_proxy.clients.limits import READ_BUFFER
 from reauth_proxy.errors import ContentTooLarge
 from reauth_proxy.forward.spool import Copy, Spool
 from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk
 
-#: aiohttp stops reading content at twice this, and may have read as much as the event loop reads at once.
-READ_BUFFER: Final = 64 * 1024
 #: What a request whose content nobody reads may hold.
 UNREAD: Final = 2 * READ_BUFFER + 256 * 1024
 

@@ -13,13 +13,14 @@ from typing import TypeVar
 import structlog
 from aiohttp import web
 
+from reauth_proxy.clients.writing import CLOSED, LINGERING, OPEN, ClientGone, Sent, write
 from reauth_proxy.errors import InternalError, LoggedOut, NoRoute, RefreshUnavailable, Refusal, TooManyParked
 from reauth_proxy.forward.attempt import is_long, send
 from reauth_proxy.forward.content import EMPTY
 from reauth_proxy.forward.own import CALLBACK, HERE, Own
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.receiving import receive
-from reauth_proxy.forward.relay import CLOSED, LINGERING, OPEN, ClientGone, CutOff, Sent, relay, write
+from reauth_proxy.forward.relay import CutOff, relay
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.spool import Spool

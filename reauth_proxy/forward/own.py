@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from reauth_proxy.forward.relay import Sent
+    from reauth_proxy.clients.writing import Sent
     from reauth_proxy.forward.request import ClientRequest
     from reauth_proxy.forward.trip import Trip
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from reauth_proxy.clients.limits import Limits
 from reauth_proxy.forward.fields import RequestRules, ResponseRules
-from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.routes import Routes
 from reauth_proxy.forward.spool import Keeping
 from reauth_proxy.guard.guard import Guard

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from reauth_proxy.clients.connection import front_of
+from reauth_proxy.clients.writing import write
 from reauth_proxy.errors import BadRequest, Refusal
 from reauth_proxy.forward import content
 from reauth_proxy.forward.content import Content
-from reauth_proxy.forward.front import front_of
-from reauth_proxy.forward.relay import write
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.spool import Keeping, Spool
 from reauth_proxy.http1.wire import CONTINUE

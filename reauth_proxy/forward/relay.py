@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from reauth_proxy.clients.writing import write
 from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.route import Response
 from reauth_proxy.http1.sockets import cut_off
@@ -14,67 +15,6 @@ from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk, date, section, status_
 _CHUNKED: Final = b"Transfer-Encoding: chunked"
 _CLOSE: Final = b"Connection: close"
 _KEEP_ALIVE_1_0: Final = b"Connection: keep-alive"
-
-#: Seconds in which a client that was refused may end its side of the connection.
-LINGER: Final = 2.0
-
-
-class Sent(web.StreamResponse):
-    """Tells aiohttp's server that the answer has been written already, and whether the connection stays open."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._stays_open = keep_alive
-
-    @property
-    def keep_alive(self) -> bool:
-        return self._stays_open
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Write nothing."""
-        if request.content.exception() is not None:
-            request.content.feed_eof()  # we ended it, and aiohttp would read on, and stumble over it
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Write nothing."""
-
-
-class _Lingering(Sent):
-    """Closes our side of the connection; the other is read for a while.
-
-    To close a connection while bytes come would reset it, and might take the answer from the client before it could
-    read it (RFC 9112 section 9.6).
-    """
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """End our side."""
-        await super().prepare(request)
-        transport = request.transport
-        if transport is not None and transport.can_write_eof() and not transport.is_closing():
-            transport.write_eof()
-
-
-#: The connection stays open for the next request / is closed.
-OPEN: Final = Sent(keep_alive=True)
-CLOSED: Final = Sent(keep_alive=False)
-#: The same after a refusal, when the client may still be sending.
-LINGERING: Final = _Lingering(keep_alive=False)
-
-
-class ClientGone(ConnectionError):
-    """The client closed its connection; there is nobody to answer."""
-
-
-def write(request: web.BaseRequest, data: bytes) -> None:
-    """Write to the client.
-
-    Raises:
-        ClientGone: it has left.
-    """
-    transport = request.transport
-    if transport is None or transport.is_closing():
-        raise ClientGone("the client closed its connection")
-    transport.write(data)
 
 
 class CutOff(Exception):

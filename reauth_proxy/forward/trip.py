@@ -7,9 +7,9 @@ from typing import Protocol
 
 from aiohttp import web
 
+from reauth_proxy.clients.writing import ClientGone, write
 from reauth_proxy.forward.content import EMPTY, Content
 from reauth_proxy.forward.plan import Plan
-from reauth_proxy.forward.relay import ClientGone, write
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.http1.response import Fields

@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 from aiohttp import web
 
-from reauth_proxy.forward.front import FrontConnection, front_of
-from reauth_proxy.forward.relay import CLOSED, ClientGone, Sent, write
+from reauth_proxy.clients.connection import FrontConnection, front_of
+from reauth_proxy.clients.writing import CLOSED, ClientGone, Sent, write
 from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.trip import Trip
 from reauth_proxy.http1.wire import SWITCHING, section

@@ -6,10 +6,10 @@ import asyncio
 
 from aiohttp import web
 
+from reauth_proxy.clients.connection import front_of
+from reauth_proxy.clients.writing import ClientGone, write
 from reauth_proxy.errors import BadRequest, Refusal
 from reauth_proxy.forward.content import Streamed
-from reauth_proxy.forward.front import front_of
-from reauth_proxy.forward.relay import ClientGone, write
 from reauth_proxy.forward.route import IDEMPOTENT, Response, Route
 from reauth_proxy.http1.response import Interim
 from reauth_proxy.http1.wire import CONTINUE

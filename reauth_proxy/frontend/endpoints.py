@@ -9,9 +9,9 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from reauth_proxy.clients.writing import CLOSED, OPEN, Sent, write
 from reauth_proxy.errors import BadRequest, MethodNotSupported, NoRoute
 from reauth_proxy.forward.own import HERE
-from reauth_proxy.forward.relay import CLOSED, OPEN, Sent, write
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.trip import Trip
 from reauth_proxy.frontend import replies, signin

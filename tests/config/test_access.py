@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reauth_proxy import planning
 from reauth_proxy.config import access
+from reauth_proxy.daemon import forwarding
 from reauth_proxy.errors import ClientDenied, HostDenied
 from tests.config.reading import LEAST, problems, read
 
@@ -107,11 +107,11 @@ def test_a_client_token_lets_it_listen_to_other_machines() -> None:
     assert config.listen.remote
     assert "CANARY" not in repr(config)
     with pytest.raises(ClientDenied):
-        planning.guard(config).client(None)
+        forwarding.guard(config).client(None)
 
 
 def test_the_guard_answers_to_the_name_that_listen_has() -> None:
-    guard = planning.guard(read(LEAST + "listen: 192.168.1.5:80\naccess: {allow_remote: true, hosts: [other]}"))
+    guard = forwarding.guard(read(LEAST + "listen: 192.168.1.5:80\naccess: {allow_remote: true, hosts: [other]}"))
     for host in (b"192.168.1.5:8080", b"OTHER", b"localhost"):
         guard.hosts.check(host)
     with pytest.raises(HostDenied):
@@ -120,7 +120,7 @@ def test_the_guard_answers_to_the_name_that_listen_has() -> None:
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:80", "'[::]:80'"])
 def test_every_address_is_no_name(listen: str) -> None:
-    guard = planning.guard(read(LEAST + f"listen: {listen}\naccess: {{allow_remote: true}}"))
+    guard = forwarding.guard(read(LEAST + f"listen: {listen}\naccess: {{allow_remote: true}}"))
     for host in (b"0.0.0.0", b"[::]"):
         with pytest.raises(HostDenied):
             guard.hosts.check(host)

@@ -164,19 +164,19 @@ def test_a_mistake_in_the_key_itself_is_all_that_is_told(tmp_path: Path) -> None
 
 
 async def test_a_session_that_others_may_read_is_refused_or_made_private_again(tmp_path: Path) -> None:
-    from reauth_proxy import assemble
+    from reauth_proxy.daemon import sessions
     from reauth_proxy.errors import StoreError
     from reauth_proxy.session.tokens import Secret, StoredSession
 
     path = write_secret(tmp_path / "c.yaml", LEAST + "store: {path: s.json}\n")
-    store = assemble.store(loaded(path), "default")
+    store = sessions.store(loaded(path), "default")
     await store.save(StoredSession(Secret("CANARY")))
     (tmp_path / "s.json").chmod(0o660)
     with pytest.raises(StoreError, match=r"others may read it; chmod 600 .*secrets.allow_readable"):
         await store.load()
     await store.close()
     write_secret(path, path.read_text() + ALLOW)
-    store = assemble.store(loaded(path), "default")
+    store = sessions.store(loaded(path), "default")
     assert (await store.load()) == StoredSession(Secret("CANARY"))
     await store.save(StoredSession(Secret("CANARY-2")))
     assert stat.S_IMODE((tmp_path / "s.json").stat().st_mode) == 0o600

@@ -14,7 +14,7 @@ from reauth_proxy.config.address import Listen, parse_url
 from reauth_proxy.config.credential import JsonEndpoint, OAuth2Endpoint
 from reauth_proxy.config.kinds import mentions
 from reauth_proxy.config.model import Config
-from reauth_proxy.planning import affordable
+from reauth_proxy.daemon.forwarding import affordable
 from reauth_proxy.session.tokens import STAND_IN, Secret
 from tests.config.reading import CREDENTIAL, LEAST, UPSTREAM, endpoint, problems, read
 from tests.fakes.files import write_secret

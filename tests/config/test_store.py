@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reauth_proxy import assemble
+from reauth_proxy.daemon import sessions
 from reauth_proxy.errors import ConfigError
 from reauth_proxy.session.tokens import Secret
 from tests.config.reading import LEAST, problems, read
@@ -84,17 +84,17 @@ def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(assemble.importlib, "import_module", missing)
+    monkeypatch.setattr(sessions.importlib, "import_module", missing)
     for kind, more in (("redis", ", url: 'redis://localhost'"), ("keyring", "")):
         config = read(LEAST + f"store: {{type: {kind}{more}}}\n")
         with pytest.raises(ConfigError, match=rf"pip install 'reauth-proxy\[{kind}\]'"):
-            assemble.store(config, "default")
+            sessions.store(config, "default")
 
 
 async def test_every_kind_of_store_is_made() -> None:
     made = {}
     for text in ("{type: file}", "{type: memory}", "{type: keyring}", "{type: redis, url: 'redis://localhost'}"):
-        store = assemble.store(read(LEAST + f"store: {text}\n"), "default")
+        store = sessions.store(read(LEAST + f"store: {text}\n"), "default")
         made[text] = type(store).__name__
         await store.close()
     assert list(made.values()) == ["FileStore", "MemoryStore", "KeyringStore", "RedisStore"]

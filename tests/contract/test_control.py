@@ -17,7 +17,7 @@ import pytest_asyncio
 import yaml
 
 from reauth_proxy.control import plane
-from reauth_proxy.listening import StartError
+from reauth_proxy.daemon.listening import StartError
 from reauth_proxy.session.tokens import Secret
 from tests.fakes.arrivals import PATIENCE, until
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer, Reply, oauth_error

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 
-from reauth_proxy.process import CLOSE_WITHIN
 from reauth_proxy.session.tokens import Secret
 from reauth_proxy.stores.file import FileStore
+from reauth_proxy.system.process import CLOSE_WITHIN
 from tests.fakes.arrivals import until
 from tests.fakes.authorization import FakeAuthorizationServer
 from tests.fakes.client import fetch

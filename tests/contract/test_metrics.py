@@ -139,6 +139,6 @@ async def test_without_a_scrape_its_library_is_not_even_loaded(
     import asyncio
     import sys
 
-    program = "import sys, reauth_proxy.server; sys.exit('prometheus_client' in sys.modules)"
+    program = "import sys, reauth_proxy.daemon.server; sys.exit('prometheus_client' in sys.modules)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
     assert await process.wait() == 0

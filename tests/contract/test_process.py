@@ -484,13 +484,13 @@ async def test_a_unix_socket_is_for_its_owner_alone(
 
 async def test_the_system_s_certificates_are_read_for_our_context_and_for_no_other(tmp_path: Path) -> None:
     program = (
-        "from reauth_proxy.process import spare_certificates\n"
+        "from reauth_proxy.system.process import spare_certificates\n"
         "with spare_certificates():\n"
-        "    from reauth_proxy import assemble\n"
+        "    from reauth_proxy.daemon import sessions\n"
         "    import aiohttp.connector\n"
         "from reauth_proxy.config.model import TLS\n"
         "theirs = aiohttp.connector._SSL_CONTEXT_VERIFIED\n"
-        "print(len(theirs.get_ca_certs()), len(assemble.tls_context(TLS()).get_ca_certs()))\n"
+        "print(len(theirs.get_ca_certs()), len(sessions.tls_context(TLS()).get_ca_certs()))\n"
         "import os; print(os.environ['SSL_CERT_FILE'])\n"
     )
     authorities = Authority(tmp_path).file

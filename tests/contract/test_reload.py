@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from reauth_proxy.config.address import Listen
-from reauth_proxy.listening import bind
+from reauth_proxy.daemon.listening import bind
 from tests.fakes.authorization import FakeAuthorizationServer, authorization_server, oauth_error
 from tests.fakes.client import connect, fetch
 from tests.fakes.daemon import DaemonProcess, config, daemon_process, running_daemon

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from reauth_proxy import assemble
 from reauth_proxy.config.model import TLS
+from reauth_proxy.daemon import sessions
 from reauth_proxy.errors import ConfigError
 from tests.fakes.authorization import FakeAuthorizationServer, Reply, authorization_server
 from tests.fakes.certificates import Authority, only
@@ -208,7 +208,7 @@ def test_a_key_with_a_passphrase_is_told_and_nobody_is_asked_on_the_terminal(tmp
     key.write_bytes(loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"CANARY")))
     tls = TLS(client_cert=certificate, client_key=key)
     with pytest.raises(ConfigError, match=r"tls.client_cert: .* and its key cannot be used") as caught:
-        assemble.tls_context(tls)
+        sessions.tls_context(tls)
     assert "passphrase" in str(caught.value)
 
 

@@ -20,7 +20,7 @@ import yaml
 
 from reauth_proxy.config.load import parse
 from reauth_proxy.config.model import Config
-from reauth_proxy.server import Daemon
+from reauth_proxy.daemon.server import Daemon
 from reauth_proxy.session.tokens import Instant
 from reauth_proxy.telemetry import logs
 from tests.fakes import preloaded

@@ -10,8 +10,9 @@ import sys
 import threading
 from typing import Any
 
-from reauth_proxy import cli, listening
+from reauth_proxy import cli
 from reauth_proxy.config import load
+from reauth_proxy.daemon import listening
 from reauth_proxy.stores import atomic
 
 #: The place's own number of times to pass before it holds.

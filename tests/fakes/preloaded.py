@@ -26,7 +26,12 @@ from typing import Final, NoReturn
 
 #: What the program imports sooner or later.
 MODULES: Final = (
-    *("reauth_proxy.server", "reauth_proxy.demo.stage", "reauth_proxy.issuers.json_api", "reauth_proxy.issuers.oauth2"),
+    *(
+        "reauth_proxy.daemon.server",
+        "reauth_proxy.demo.stage",
+        "reauth_proxy.issuers.json_api",
+        "reauth_proxy.issuers.oauth2",
+    ),
     *("reauth_proxy.stores.memory", "reauth_proxy.stores.redis", "reauth_proxy.telemetry.metrics"),
     *(f"reauth_proxy.commands.{name}" for name in ("check", "init", "login", "logout", "probe", "status")),
 )
@@ -152,7 +157,7 @@ def main() -> None:
     import importlib
 
     from reauth_proxy import cli
-    from reauth_proxy.process import spare_certificates
+    from reauth_proxy.system.process import spare_certificates
     from reauth_proxy.telemetry import access
 
     with spare_certificates():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from reauth_proxy import server
+from reauth_proxy.daemon import server
 from tests.fakes.scheduling import taken
 
 _TICK = 0.005

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
+from reauth_proxy.clients.limits import Limits
+from reauth_proxy.clients.listener import FrontServer
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
 from reauth_proxy.forward.forwarder import Forwarder
-from reauth_proxy.forward.limits import Limits
-from reauth_proxy.forward.listener import FrontServer
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.routes import Routes

@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from reauth_proxy.server import runner
+from reauth_proxy.daemon.server import runner
 from tests.fakes.arrivals import PATIENCE
 from tests.fakes.client import parse_fields
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from reauth_proxy import listening
+from reauth_proxy.daemon import listening
 from tests.rfc.wire import Wire, wired
 
 

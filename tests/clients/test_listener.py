@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from reauth_proxy.forward.limits import Limits
-from reauth_proxy.forward.listener import DRAIN_BATCH
+from reauth_proxy.clients.limits import Limits
+from reauth_proxy.clients.listener import DRAIN_BATCH
 from reauth_proxy.forward.spool import Keeping
 from tests.fakes.arrivals import until
 from tests.forward.harness import Bench, bench, head

@@ -9,11 +9,10 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from reauth_proxy.clients.connection import FrontConnection
+from reauth_proxy.clients.limits import READ_BUFFER, Limits
+from reauth_proxy.clients.writing import LINGER
 from reauth_proxy.errors import TooManyConnections
-from reauth_proxy.forward.content import READ_BUFFER
-from reauth_proxy.forward.front import FrontConnection
-from reauth_proxy.forward.limits import Limits
-from reauth_proxy.forward.relay import LINGER
 from reauth_proxy.http1 import problems
 from reauth_proxy.session.stopped import grace
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: aiohttp stops reading content at twice this, and may have read as much as the event loop reads at once.
+READ_BUFFER: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)

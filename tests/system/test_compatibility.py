@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from reauth_proxy import cli
-from reauth_proxy.compatibility import is_within, require_tested_aiohttp
+from reauth_proxy.system.compatibility import is_within, require_tested_aiohttp
 
 
 def test_the_installed_release_is_fine() -> None:

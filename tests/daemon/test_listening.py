@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reauth_proxy.config.address import Listen
-from reauth_proxy.listening import Door, StartError, _has_ipv6, bind
+from reauth_proxy.daemon.listening import Door, StartError, _has_ipv6, bind
 
 
 async def listen(address: Listen) -> Door:
@@ -221,7 +221,7 @@ async def test_localhost_is_not_shared_with_somebody_who_has_half_of_it(monkeypa
 async def test_localhost_is_one_address_where_there_is_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET6 if _has_ipv6() else socket.AF_INET) as other:
         other.bind(("::1" if _has_ipv6() else "127.0.0.2", 0))
-        monkeypatch.setattr("reauth_proxy.listening._has_ipv6", lambda: False)
+        monkeypatch.setattr("reauth_proxy.daemon.listening._has_ipv6", lambda: False)
         door = await listen(Listen("tcp", "localhost", other.getsockname()[1]))
         assert len(door._sockets) == 1
         await door.close()

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from reauth_proxy import assemble
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
+from reauth_proxy.daemon import sessions
 from reauth_proxy.stores import default
 from reauth_proxy.stores.record import encode
 from tests.config.reading import LEAST, read
@@ -44,7 +44,7 @@ def written(path: Path, token: str | None = None, endpoint: dict[str, str] | Non
 def shown(config: Config, name: str = "default") -> tuple[str, list[tuple[str, str]]]:
     """Return what a credential's store says that it is, and what is said about it."""
     said: list[tuple[str, str]] = []
-    store = assemble.store(config, name, lambda event, *, credential, problem: said.append((event, problem)))
+    store = sessions.store(config, name, lambda event, *, credential, problem: said.append((event, problem)))
     return repr(store), said
 
 
@@ -103,7 +103,7 @@ def test_a_token_whose_session_another_configuration_keeps_goes_on_there_and_tha
 
 def put(config: Config, name: str = "default") -> Path:
     """Put a session that knows the first token into a credential's own file."""
-    path = assemble.store_file(config, name)
+    path = sessions.store_file(config, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode(record(T1)))
     path.chmod(0o600)
@@ -113,7 +113,7 @@ def put(config: Config, name: str = "default") -> Path:
 def test_who_only_looks_writes_nothing(tmp_path: Path) -> None:
     kept = put(written(tmp_path / "one.yaml", "CANARY-1"))
     two = written(tmp_path / "two.yaml", "CANARY-1")
-    assert str(kept) in repr(assemble.store(two, "default", lambda *_, **__: None, settle=False))
+    assert str(kept) in repr(sessions.store(two, "default", lambda *_, **__: None, settle=False))
     assert list(kept.parent.iterdir()) == [kept]
 
 
@@ -124,7 +124,7 @@ def test_a_file_of_version_0_1_without_a_token_is_left_and_named_with_the_comman
     state.mkdir(parents=True)
     old.write_bytes(encode(record(T1)))
     ((event, problem),) = shown(config)[1]
-    new = assemble.store_file(config, "default")
+    new = sessions.store_file(config, "default")
     assert event == "store.left_behind"
     assert str(old) in problem
     assert f"`mv {shlex.quote(str(old))} {shlex.quote(str(new))}`" in problem
@@ -154,7 +154,7 @@ def test_a_redis_name_without_a_token_has_the_path_in_it_and_that_is_said(tmp_pa
 
 
 def restart(path: Path, before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return assemble.needs_restart(written(path, **before), written(path, **after))
+    return sessions.needs_restart(written(path, **before), written(path, **after))
 
 
 def test_another_token_or_endpoint_keeps_the_place_and_needs_no_restart(tmp_path: Path) -> None:
@@ -180,9 +180,9 @@ def test_a_token_that_goes_to_another_credential_whose_first_one_stays_needs_a_r
 
     old = several(a="CANARY-1")
     put(old, "a")
-    assert assemble.needs_restart(old, several(a="CANARY-2", b="CANARY-1")) == ["credentials"]
-    assert assemble.needs_restart(old, several(b="CANARY-1")) == []
-    assert assemble.needs_restart(old, several(a="CANARY-1", b="CANARY-2")) == []
+    assert sessions.needs_restart(old, several(a="CANARY-2", b="CANARY-1")) == ["credentials"]
+    assert sessions.needs_restart(old, several(b="CANARY-1")) == []
+    assert sessions.needs_restart(old, several(a="CANARY-1", b="CANARY-2")) == []
 
 
 def test_another_token_needs_a_restart_where_another_configuration_goes_on_with_the_file(tmp_path: Path) -> None:

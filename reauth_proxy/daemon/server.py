@@ -14,33 +14,35 @@ from pathlib import Path
 
 import structlog
 
-from reauth_proxy import __version__, assemble, hardening, planning
+from reauth_proxy import __version__
+from reauth_proxy.clients.listener import FrontServer
 from reauth_proxy.config.address import Listen
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
 from reauth_proxy.control.plane import ControlPlane
 from reauth_proxy.control.report import Overview
-from reauth_proxy.credentials import Credentials
+from reauth_proxy.daemon import forwarding, sessions
+from reauth_proxy.daemon.credentials import Credentials
+from reauth_proxy.daemon.listening import Door, StartError, bind
+from reauth_proxy.daemon.ways_in import ways_in
 from reauth_proxy.errors import ConfigError, ReauthError
 from reauth_proxy.forward.forwarder import Forwarder
-from reauth_proxy.forward.listener import FrontServer
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.frontend.endpoints import Endpoints
-from reauth_proxy.listening import Door, StartError, bind
-from reauth_proxy.process import (
+from reauth_proxy.session.ending import end
+from reauth_proxy.session.refresher import Session
+from reauth_proxy.session.state import State
+from reauth_proxy.system import hardening
+from reauth_proxy.system.process import (
     end_hard_unless_closed,
     file_limit,
     make_room_for_files,
     raise_file_limit,
     spare_the_collector,
 )
-from reauth_proxy.session.ending import end
-from reauth_proxy.session.refresher import Session
-from reauth_proxy.session.state import State
 from reauth_proxy.telemetry import logs
 from reauth_proxy.telemetry.tally import Tally
-from reauth_proxy.ways_in import ways_in
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +93,7 @@ class Daemon:
             StartError: the address cannot be listened on.
         """
         config = self.config
-        tls = assemble.tls_context(config.tls)
+        tls = sessions.tls_context(config.tls)
         self.credentials = Credentials(config, tls)
         plan = self._plan(config, tls)
         self._tunnels = Tunnels(config.websocket.idle_timeout, config.websocket.on_logout)
@@ -108,7 +110,7 @@ class Daemon:
             observer=self._tally,
         )
         self._front = FrontServer(self._forwarder.handle, plan.limits)
-        self._control = ControlPlane(self.credentials, planning.control_guard(config), self._overview)
+        self._control = ControlPlane(self.credentials, forwarding.control_guard(config), self._overview)
         try:
             self._door = await bind(config.listen)
             if config.control.listen is not None:
@@ -134,12 +136,12 @@ class Daemon:
 
     def _overview(self) -> Overview:
         """Return what the control plane looks at."""
-        pools = planning.pools(self.config, self._forwarder.plan.routes)
+        pools = forwarding.pools(self.config, self._forwarder.plan.routes)
         return Overview(
             self._started,
             self.url,
             self.draining,
-            planning.route_lines(self.config),
+            forwarding.route_lines(self.config),
             self.credentials.sessions,
             pools,
             self._tally,
@@ -148,16 +150,16 @@ class Daemon:
 
     def _plan(self, config: Config, tls: ssl.SSLContext) -> Plan:
         """Return what the forwarder goes by, with as many connections as the system allows files."""
-        lowered = planning.affordable(config, file_limit())
-        make_room_for_files(planning.files(lowered))
-        fewer = planning.lowered_limits(config, lowered)
+        lowered = forwarding.affordable(config, file_limit())
+        make_room_for_files(forwarding.files(lowered))
+        fewer = forwarding.lowered_limits(config, lowered)
         if fewer:
             # The defaults are as much as anybody needs; who wrote a number down wants it.
             say = log.warning if fewer.keys() & config.limits.model_fields_set else log.debug
             names = " and ".join(f"`limits.{name}`" for name in fewer)
             problem = f"the system allows {file_limit()} open files; raise it (ulimit -n), or lower {names}"
             say("limits.lowered", **fewer, problem=problem)
-        return planning.plan(lowered, self.credentials.sessions, tls)
+        return forwarding.plan(lowered, self.credentials.sessions, tls)
 
     async def reload(self, config: Config) -> None:
         """Take over what changed, files that it names included; connections and requests under way stay as they are.
@@ -168,8 +170,8 @@ class Daemon:
             ConfigError, StartError, StoreError: it cannot be used, and nothing has changed.
         """
         old = self.config
-        tls = await asyncio.to_thread(assemble.tls_context, config.tls)
-        restart = assemble.needs_restart(old, config)
+        tls = await asyncio.to_thread(sessions.tls_context, config.tls)
+        restart = sessions.needs_restart(old, config)
         config = config.model_copy(update={name: getattr(old, name) for name in restart})
         async with contextlib.AsyncExitStack() as undo:
             door, control = self._door, self._control_door
@@ -186,7 +188,7 @@ class Daemon:
         # From here on nothing can fail.
         self.config = config
         await self._move(door, control)
-        self._control.guard = planning.control_guard(config)
+        self._control.guard = forwarding.control_guard(config)
         logs.configure(config.log.level, config.log.format)
         self.credentials.take(change)
         plan = self._plan(config, tls)

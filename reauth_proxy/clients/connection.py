@@ -17,6 +17,9 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import _ErrInfo
 
+from reauth_proxy.clients.limits import Limits
+from reauth_proxy.clients.serving import Serving
+from reauth_proxy.clients.writing import CLOSED, LINGERING, ClientGone, write
 from reauth_proxy.errors import (
     BadRequest,
     ClientDenied,
@@ -26,9 +29,6 @@ from reauth_proxy.errors import (
     RequestTimeout,
     VersionNotSupported,
 )
-from reauth_proxy.forward.limits import Limits
-from reauth_proxy.forward.relay import CLOSED, LINGERING, ClientGone, write
-from reauth_proxy.forward.serving import Serving
 from reauth_proxy.guard.peers import is_stranger
 from reauth_proxy.http1 import problems
 from reauth_proxy.http1.extent import Chunked, Counted

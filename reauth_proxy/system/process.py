@@ -30,7 +30,7 @@ def spare_certificates() -> Iterator[None]:
     """Let a library be imported that makes TLS contexts of its own, without reading the system's certificates.
 
     aiohttp makes two when it is imported: 60 ms and 2 MB, for nothing, since each connection of ours is given the
-    context of :func:`reauth_proxy.assemble.tls_context`. At worst one of them trusts fewer authorities.
+    context of :func:`reauth_proxy.daemon.sessions.tls_context`. At worst one of them trusts fewer authorities.
     """
     before = os.environ.get(_CERTIFICATES)
     os.environ[_CERTIFICATES] = os.devnull

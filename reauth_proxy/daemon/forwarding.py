@@ -6,12 +6,12 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from reauth_proxy.clients.limits import Limits
 from reauth_proxy.config.address import Url, is_wildcard
 from reauth_proxy.config.routes import home_of
 from reauth_proxy.control.report import RouteLine
 from reauth_proxy.forward.capture import Rule
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
-from reauth_proxy.forward.limits import Limits
 from reauth_proxy.forward.login import Login, Logins
 from reauth_proxy.forward.patience import Patience
 from reauth_proxy.forward.plan import Plan

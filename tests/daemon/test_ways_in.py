@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reauth_proxy.ways_in import ways_in
+from reauth_proxy.daemon.ways_in import ways_in
 from tests.config.reading import UPSTREAM, read
 
 TCP = "http://127.0.0.1:8080"

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from reauth_proxy import assemble
 from reauth_proxy.config.environment import FileSecret
 from reauth_proxy.config.fingerprint import endpoint_id
+from reauth_proxy.daemon import sessions
+from reauth_proxy.daemon.secret_files import MountedSecret
 from reauth_proxy.issuers.revocation import REVOKED, Revocation, revoke
-from reauth_proxy.mounted import MountedSecret
 from reauth_proxy.session.refresher import Session
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def _hold(
     Args:
         farewell: has tokens revoked that came after their session had ended.
     """
-    endpoint = assemble.token_endpoint(config, name, tls)
-    store = assemble.store(config, name)
+    endpoint = sessions.token_endpoint(config, name, tls)
+    store = sessions.store(config, name)
     configured = config.each_credential[name].configured
     held: _Held
 
@@ -69,7 +69,7 @@ def _hold(
         name,
         endpoint,
         store,
-        assemble.refresh_policy(config),
+        sessions.refresh_policy(config),
         configured=configured,
         endpoint_id=endpoint_id(config.each_credential[name]),
         discard=discard,
@@ -172,7 +172,7 @@ class Credentials:
         try:
             for name in config.each_credential:
                 if name in self._held:
-                    change.endpoints[name] = assemble.token_endpoint(config, name, tls)
+                    change.endpoints[name] = sessions.token_endpoint(config, name, tls)
                 else:
                     change.new[name] = held = _hold(config, name, tls, self._discard)
                     await held.session.start()
@@ -183,7 +183,7 @@ class Credentials:
 
     def take(self, change: Change) -> None:
         """Put a change in force. Sessions that go live on until :meth:`leave`, for requests that use them."""
-        policy = assemble.refresh_policy(change.config)
+        policy = sessions.refresh_policy(change.config)
         self._revocation_timeout = change.config.refresh.timeout
         for name, endpoint in change.endpoints.items():
             held = self._held[name]
@@ -214,7 +214,7 @@ class Credentials:
         await self._unwatch()
         for name, credential in config.each_credential.items():
             if isinstance(credential.refresh_token, FileSecret):
-                if assemble.is_named_after_token(config, name):
+                if sessions.is_named_after_token(config, name):
                     # Taken over now, it would be used up when the next start looks for its session under its name.
                     log.warning("credential.not_followed", credential=name, mend="set `store.key`")
                     continue

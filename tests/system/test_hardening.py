@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from reauth_proxy import hardening
+from reauth_proxy.system import hardening
 from tests.fakes.authorization import CANARY, FakeAuthorizationServer
 from tests.fakes.careless import NOBODY
 from tests.fakes.client import fetch
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 #: A process with a secret in its environment, with and without the two switches.
 HOLDER = """
 import signal, sys
-from reauth_proxy import hardening
+from reauth_proxy.system import hardening
 from tests.fakes.careless import be_careless
 be_careless()
 if sys.argv[1] == "hardened":
@@ -106,7 +106,7 @@ def test_no_core_is_dumped_neither_to_a_file_nor_to_a_program(open_directory: Pa
 def test_it_can_be_called_twice_and_leaves_no_way_back() -> None:
     program = """
 import resource
-from reauth_proxy import hardening
+from reauth_proxy.system import hardening
 hardening.keep_memory_private()
 hardening.keep_memory_private()
 assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from reauth_proxy.config.environment import FileSecret, Reading, read_secret
-from reauth_proxy.mounted import MountedSecret
+from reauth_proxy.daemon.secret_files import MountedSecret
 from reauth_proxy.session.tokens import Secret
 from tests.fakes.arrivals import until
 from tests.fakes.authorization import FakeAuthorizationServer

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import ERROR, RequestHandler, _ErrInfo
 
-from reauth_proxy.forward.relay import LINGERING, OPEN
+from reauth_proxy.clients.writing import LINGERING, OPEN
 
 if TYPE_CHECKING:
     from aiohttp import StreamReader

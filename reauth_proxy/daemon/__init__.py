@@ -1,0 +1,1 @@
+"""The daemon: everything built from a configuration, started, reloaded and drained."""
