@@ -126,8 +126,6 @@ class Ledger:
         self._unread = False
         self._problems.mended("read")
         if stored is None:
-            self._holding.seen = ""
-            await self._put_back()
             return None
         if not self._holding.owes_a_deed:  # Else it is from before that.
             self.marked.read(stored)
@@ -144,6 +142,8 @@ class Ledger:
             stored = await self._store.load()
             await self._until_deeds_end()
             if writes == self._writes:
+                if stored is None:
+                    await self._put_back()
                 return stored
         raise StoreAway("the session changes all the time; nobody can tell what the store holds")
 
@@ -275,7 +275,8 @@ class Ledger:
             await self._save_wanted()
 
     async def _put_back(self) -> None:
-        """Put at once into a store that holds nothing what it has lost: whoever starts just now may have less."""
+        """Put at once into a store that holds nothing what it has lost: whoever goes on just now may have less."""
+        self._holding.seen = ""
         if (lost := self._holding.lost()) is not None:
             try:
                 await self._write(lost, "written", "")

@@ -42,6 +42,9 @@ class TestAStoreThatForgot:
             store.busy = True
             assert await ledger.look() is None
             assert store.session == ANN, "at once, and without the lock"
+            store.session = None
+            assert await ledger.deed() is None
+            assert store.session == ANN, "and while a refresh waits for the lock"
 
     @virtual
     async def test_gets_it_later_where_it_cannot_be_written(self) -> None:
