@@ -69,6 +69,7 @@ PURE: Final = [
     "issuers/pointer.py",
     "forward/capture.py",
     "forward/fields.py",
+    "clients/pace.py",
     "http1/extent.py",
     "http1/framing.py",
     "http1/problems.py",
@@ -101,11 +102,11 @@ TESTED_ELSEWHERE: Final = {
     "frontend/endpoints.py": "tests/contract/test_frontend.py",
     "forward/route.py": "tests/forward/test_forwarder.py",
     "forward/upload.py": "tests/forward/test_forwarder.py",
+    "http1/request.py": "tests/raw and tests/clients/test_listener.py",
     "http1/wire.py": "tests/forward/test_forwarder.py, byte by byte",
     "http1/sockets.py": "tests/upstream/test_connection.py and tests/clients/test_listener.py",
     "http1/extent.py": "tests/clients/test_listener.py and tests/raw",
     "clients/writing.py": "tests/forward/test_forwarder.py",
-    "clients/serving.py": "tests/clients/test_listener.py and tests/raw",
     "clients/connection.py": "tests/clients/test_listener.py",
     "clients/limits.py": "plain data; tests/clients/test_listener.py",
     "forward/plan.py": "plain data; tests/forward/test_forwarder.py",
@@ -265,6 +266,40 @@ def test_no_module_starts_another_program(path: Path) -> None:
     used = {*imports(tree)} | {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert not used & STARTS
+
+
+def ours() -> set[str]:
+    """Return the names with an underscore in front that the package itself defines."""
+    found: set[str] = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+    return found
+
+
+#: Underscores in front that are documented: os._exit, and namedtuple's methods.
+DOCUMENTED: Final = {"_exit", "_replace", "_asdict"}
+
+
+def test_nothing_uses_a_private_name_of_a_library() -> None:
+    allowed, used = ours() | DOCUMENTED, set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.Attribute):
+                names = [node.attr]
+            elif isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("reauth_proxy"):
+                names = [*(alias.name for alias in node.names), *(node.module or "").split(".")]
+            elif isinstance(node, ast.Import):
+                names = [part for alias in node.names for part in alias.name.split(".")]
+            private = [name for name in names if name.startswith("_") and not name.startswith("__")]
+            used |= {f"{name_of(path)}:{node.lineno}: {name}" for name in private if name not in allowed}  # type: ignore[attr-defined]
+    assert not used
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -1,17 +1,13 @@
-"""The main listener: aiohttp's low-level server, which makes, bounds, sweeps and drains clients' connections."""
+"""The main listener: makes, bounds, sweeps and drains clients' connections."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Final
+from typing import Final
 
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
-
-from reauth_proxy.clients.connection import FrontConnection
-from reauth_proxy.clients.limits import READ_BUFFER, Limits
-from reauth_proxy.clients.writing import LINGER
+from reauth_proxy.clients.connection import ClientConnection, Handler
+from reauth_proxy.clients.limits import Limits
 from reauth_proxy.errors import TooManyConnections
 from reauth_proxy.http1 import problems
 from reauth_proxy.session.stopped import grace
@@ -28,13 +24,15 @@ SWEEPS: Final = 64
 #: Seconds between two looks at idle connections while draining, and how many are looked at in a turn of the loop: to
 #: close ten thousand in one takes half a second, and requests under way would wait for it.
 DRAIN_SWEEP: Final = 0.1
+#: Seconds that a connection has to be idle while draining before it is closed: its next request may be on its way.
+IDLE_GRACE: Final = 0.5
 DRAIN_BATCH: Final = 64
 
 
-class Surplus(asyncio.Protocol):
+class OverLimitConnection(asyncio.Protocol):
     """A connection beyond the bound: it is told so as soon as it says something, and closed."""
 
-    def __init__(self, server: FrontServer) -> None:
+    def __init__(self, server: Listener) -> None:
         self._server = server
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -66,28 +64,21 @@ class Surplus(asyncio.Protocol):
             self._transport.abort()
 
 
-class FrontServer(web.Server):
-    """Makes a :class:`FrontConnection` for each client, and sweeps them.
+class Listener:
+    """Makes a :class:`ClientConnection` for each client, and sweeps them.
 
     Args:
-        handler: answers a request; it writes the answer itself.
+        handle: answers a request; it writes the answer itself.
         limits: on clients; :meth:`limit` replaces them.
     """
 
-    def __init__(self, handler: Any, limits: Limits) -> None:
-        super().__init__(
-            handler,
-            # A client that leaves cancels its handler: its upstream request is dropped, the refresh is not.
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-            lingering_time=LINGER,
-            read_bufsize=READ_BUFFER,
-        )
-        self.surplus: set[Surplus] = set()
+    def __init__(self, handle: Handler, limits: Limits) -> None:
+        self._handle = handle
         self._loop = asyncio.get_running_loop()
+        self._connections: set[ClientConnection] = set()
+        self.surplus: set[OverLimitConnection] = set()
         #: Who has not been looked at in this round.
-        self._unswept: deque[FrontConnection] = deque()
+        self._unswept: deque[ClientConnection] = deque()
         self._swept = 1
         self._pause = 0.0
         self.limit(limits)
@@ -97,28 +88,22 @@ class FrontServer(web.Server):
     def limit(self, limits: Limits) -> None:
         """Put new limits in force, for connections that there are, too."""
         self.limits = limits
-        self._kwargs.update(
-            keepalive_timeout=limits.idle_timeout,
-            max_line_size=limits.header_bytes,
-            max_field_size=limits.header_bytes,
-            # aiohttp's Python parser counts the request line and the end, too; the exact bound is the forwarder's.
-            max_headers=limits.header_fields + 2,
-        )
-        self._every = min(1.0, max(0.02, min(limits.header_timeout, limits.write_timeout) / 8))
+        shortest = min(limits.header_timeout, limits.write_timeout, limits.idle_timeout)
+        self._every = min(1.0, max(0.02, shortest / 8))
         for connection in self._connections:
-            assert isinstance(connection, FrontConnection)
-            connection.limits = limits
+            connection.limit(limits)
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
         if len(self._connections) >= self.limits.connections:
-            return Surplus(self)  # type: ignore[return-value]  # the loop asks for any protocol
-        return FrontConnection(self, self.limits, loop=self._loop, **self._kwargs)
+            return OverLimitConnection(self)
+        return ClientConnection(self._connections, self._handle, self.limits, self._loop)
 
     def _sweep(self) -> None:
         """Look at some of the connections, so that all have been looked at within `_every` seconds."""
         unswept = self._unswept
         if not unswept:
-            unswept.extend(self._connections)  # type: ignore[arg-type]  # __call__ makes no others
+            unswept.extend(self._connections)
             self._swept = max(SWEPT, -(-len(unswept) // SWEEPS))
             self._pause = self._every / max(1, -(-len(unswept) // self._swept))
         now, due = self._loop.time(), self._sweep_due
@@ -128,17 +113,16 @@ class FrontServer(web.Server):
         if late:
             return  # The process was stopped: what came meanwhile is read before anybody is too slow.
         for _ in range(min(self._swept, len(unswept))):
-            connection = unswept.popleft()
-            if connection not in self._connections:  # it has ended since
-                continue
-            connection.sweep(now)
+            unswept.popleft().sweep(now)
 
     async def drained(self) -> None:
         """From now on close connections that are idle; return when there is none."""
+        began = self._loop.time()
         while self._connections:
+            since = self._loop.time() - IDLE_GRACE
             for number, connection in enumerate(list(self._connections), 1):
-                assert isinstance(connection, FrontConnection)
-                connection.close_if_idle(self._loop.time())
+                if since >= began:
+                    connection.close_if_idle(since)
                 if number % DRAIN_BATCH == 0:
                     await asyncio.sleep(0)
             await asyncio.sleep(DRAIN_SWEEP)
@@ -148,8 +132,9 @@ class FrontServer(web.Server):
         """How many connections there are."""
         return len(self._connections)
 
-    async def shutdown(self, timeout: float | None = None) -> None:
+    async def shutdown(self, timeout: float) -> None:
+        """End all connections, after `timeout` seconds at the latest."""
         self._sweeper.cancel()
         for surplus in list(self.surplus):
             surplus.close()
-        await super().shutdown(timeout)
+        await asyncio.gather(*(connection.shutdown(timeout) for connection in list(self._connections)))

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from reauth_proxy import __version__
-from reauth_proxy.clients.listener import FrontServer
+from reauth_proxy.clients.listener import Listener
 from reauth_proxy.config.address import Listen
 from reauth_proxy.config.load import load
 from reauth_proxy.config.model import Config
@@ -109,7 +109,7 @@ class Daemon:
             own=self._endpoints,
             observer=self._tally,
         )
-        self._front = FrontServer(self._forwarder.handle, plan.limits)
+        self._front = Listener(self._forwarder.handle, plan.limits)
         self._control = ControlPlane(self.credentials, forwarding.control_guard(config), self._overview)
         try:
             self._door = await bind(config.listen)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from reauth_proxy.forward.content import Content, Kept, Streamed
+from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.route import Response
-from reauth_proxy.forward.trip import Trip
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.session.tokens import AccessToken
 
@@ -17,25 +15,25 @@ def is_long(content: Content) -> bool:
     return isinstance(content, Streamed) and content.too_long
 
 
-async def send(request: web.BaseRequest, trip: Trip, client: ClientRequest, token: AccessToken | None) -> Response:
+async def send(exchange: Exchange, client: ClientRequest, token: AccessToken | None) -> Response:
     """Send a request once, and return the head of what comes back."""
-    route = trip.route
-    content = trip.content
-    trip.token, trip.generation = token, 0 if token is None else token.generation
-    request_id = trip.id.encode()
-    interim = None if client.old else trip.interim
+    route = exchange.route
+    content = exchange.content
+    exchange.token, exchange.generation = token, 0 if token is None else token.generation
+    request_id = exchange.id.encode()
+    interim = None if client.old else exchange.interim
     if isinstance(content, Kept):
         head = client.head(route, request_id, token)
         return await route.exchange(head + content.wire, client.method, websocket=client.websocket, interim=interim)
     # Content too long to be sent twice had better be rejected before it is sent.
     expect = client.expects or is_long(content)
-    trip.upload = Upload(request, content, expect=expect, client_expects=client.expects)
+    exchange.upload = Upload(exchange.connection, content, expect=expect, client_expects=client.expects)
     head = client.head(route, request_id, token, expect=expect)
-    response = await trip.upload.exchange(route, head, client.method, interim)
+    response = await exchange.upload.exchange(route, head, client.method, interim)
     if response.status == 417 and expect and not client.expects and content.replayable:
         # It was we who expected: RFC 9110 section 10.1.1 has the request repeated without.
         route.discard(response)
-        await trip.upload.stop()
-        trip.upload = Upload(request, content, expect=False, client_expects=False)
-        return await trip.upload.exchange(route, client.head(route, request_id, token), client.method, interim)
+        await exchange.upload.stop()
+        exchange.upload = Upload(exchange.connection, content, expect=False, client_expects=False)
+        return await exchange.upload.exchange(route, client.head(route, request_id, token), client.method, interim)
     return response

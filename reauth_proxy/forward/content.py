@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from aiohttp import StreamReader
-
 from reauth_proxy.clients.limits import READ_BUFFER
 from reauth_proxy.errors import ContentTooLarge
 from reauth_proxy.forward.spool import Copy, Spool
+from reauth_proxy.http1.body import Body
 from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk
 
 #: What a request whose content nobody reads may hold.
@@ -65,7 +64,7 @@ class Streamed:
 
     __slots__ = ("_copy", "_longest", "_passed", "_reader", "_reserved", "_spool", "ended", "length")
 
-    def __init__(self, reader: StreamReader, length: int | None, spool: Spool, longest: int) -> None:
+    def __init__(self, reader: Body, length: int | None, spool: Spool, longest: int) -> None:
         self._reader = reader
         self.length = length
         self._spool = spool
@@ -108,14 +107,15 @@ class Streamed:
 
         Raises:
             ContentTooLarge: it is longer than it may be.
-            ConnectionError, aiohttp's payload errors: the client left, or broke the framing, in the middle.
+            BadRequest, RequestTimeout: the client broke the framing, or was too slow.
+            ClientGone: the client left.
         """
         chunked = self.length is None
         if self._passed:
             async for data in self._copy.read():
                 yield as_chunk(data) if chunked else data
         reader, copy = self._reader, self._copy
-        while data := await reader.readany():
+        while data := await reader.read():
             self._passed += len(data)
             if self._longest and self._passed > self._longest:
                 raise too_large(self._longest)
@@ -143,7 +143,7 @@ def too_large(longest: int) -> ContentTooLarge:
     return ContentTooLarge(f"The request's content is longer than the {longest} bytes that `limits.content` allows.")
 
 
-async def read(reader: StreamReader, *, length: int | None, chunked: bool, spool: Spool, longest: int = 0) -> Content:
+async def read(reader: Body, *, length: int | None, chunked: bool, spool: Spool, longest: int = 0) -> Content:
     """Return a request's content, read as a whole where it is known to be small.
 
     Args:
@@ -155,14 +155,15 @@ async def read(reader: StreamReader, *, length: int | None, chunked: bool, spool
 
     Raises:
         ContentTooLarge: it is longer than it may be.
-        ConnectionError, aiohttp's payload errors: the client left, or broke the framing, in the middle.
+        BadRequest, RequestTimeout: the client broke the framing, or was too slow.
+            ClientGone: the client left.
     """
     if chunked:
-        if longest and reader.total_bytes > longest:
+        if longest and reader.received > longest:
             raise too_large(longest)
-        if not reader.is_eof() or not _fits(reader.total_bytes, spool, longest):
+        if not reader.complete or not _fits(reader.received, spool, longest):
             return Streamed(reader, None, spool, longest)
-        return Kept(reader.read_nowait(), chunked=True, spool=spool)
+        return Kept(reader.take(), chunked=True, spool=spool)
     if not length:
         return EMPTY
     if longest and length > longest:
@@ -170,7 +171,7 @@ async def read(reader: StreamReader, *, length: int | None, chunked: bool, spool
     if not _fits(length, spool, longest):
         return Streamed(reader, length, spool, longest)
     try:
-        data = reader.read_nowait() if reader.is_eof() else await reader.read()
+        data = await reader.read_all()
     except BaseException:
         spool.free(length)
         raise

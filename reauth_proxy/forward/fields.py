@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from reauth_proxy.errors import BadRequest
+
 RawFields = Iterable[tuple[bytes, bytes]]
 
 #: Hop-by-hop fields (RFC 9110 section 7.6.1, RFC 9112 section 7); HTTP2-Settings and Keep-Alive from older texts.
@@ -144,7 +146,7 @@ class RequestRules:
         self._all_defaults = _CRLF.join(line for name, line in self._defaults.items() if name not in dropped)
 
     def filter(self, raw: RawFields) -> RequestFields:
-        """Return what of a request's fields goes upstream."""
+        """Return what of a request's fields goes upstream. Raises BadRequest."""
         found = RequestFields([])
         lines = found.lines
         known = self._table.known
@@ -168,6 +170,8 @@ class RequestRules:
                 if self._marked_defaults and (lower := name.lower()) in self._defaults:
                     noted = {lower} if noted is None else noted | {lower}
             elif kind == HOST:
+                if found.host is not None:
+                    raise BadRequest("There is more than one Host field.")  # RFC 9112 section 3.2
                 found.host = value
             elif kind == LENGTH:
                 if value[:1] == b"0":

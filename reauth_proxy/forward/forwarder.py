@@ -11,12 +11,13 @@ from functools import partial
 from typing import TypeVar
 
 import structlog
-from aiohttp import web
 
-from reauth_proxy.clients.writing import CLOSED, LINGERING, OPEN, ClientGone, Sent, write
+from reauth_proxy.clients.connection import ClientConnection
+from reauth_proxy.clients.writing import CLOSED, LINGERING, OPEN, ClientGone, Sent
 from reauth_proxy.errors import InternalError, LoggedOut, NoRoute, RefreshUnavailable, Refusal, TooManyParked
 from reauth_proxy.forward.attempt import is_long, send
 from reauth_proxy.forward.content import EMPTY
+from reauth_proxy.forward.exchange import AccessLog, Exchange, Observer
 from reauth_proxy.forward.own import CALLBACK, HERE, Own
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.receiving import receive
@@ -24,10 +25,10 @@ from reauth_proxy.forward.relay import CutOff, relay
 from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.spool import Spool
-from reauth_proxy.forward.trip import AccessLog, Observer, Trip
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.guard import cors
 from reauth_proxy.http1 import problems
+from reauth_proxy.http1.request import Request
 from reauth_proxy.session.state import Pause, Relay, Wait
 from reauth_proxy.session.tokens import AccessToken
 
@@ -70,54 +71,54 @@ class Forwarder:
         self._request_id = request_id
         self._loop = asyncio.get_running_loop()
 
-    async def handle(self, request: web.BaseRequest) -> Sent:
+    async def handle(self, request: Request, connection: ClientConnection) -> Sent:
         """Answer one request, whatever happens; the handler of the main listener."""
-        trip = Trip(request, self.plan, self._loop.time())
+        exchange = Exchange(request, connection, self.plan, self._loop.time())
         self.active += 1
         try:
-            return await self.forward(request, trip)
+            return await self.forward(exchange)
         except Refusal as refusal:
-            return await self.refuse(request, trip, refusal)
+            return await self.refuse(exchange, refusal)
         except CutOff as cut:
-            trip.outcome = "cut_off"
-            self._warn(trip, cut.refusal)
+            exchange.outcome = "cut_off"
+            self._warn(exchange, cut.refusal)
             return CLOSED
         except ClientGone:
-            trip.outcome = "aborted"
+            exchange.outcome = "aborted"
             return CLOSED
         except asyncio.CancelledError:
-            if trip.status != 101:  # that is how tunnels end
-                trip.outcome = "aborted"
+            if exchange.status != 101:  # that is how tunnels end
+                exchange.outcome = "aborted"
             raise
         except Exception:
-            log.exception("request.failed", request_id=trip.id)
-            return await self.refuse(request, trip, InternalError("The proxy failed; its log says why."))
+            log.exception("request.failed", request_id=exchange.id)
+            return await self.refuse(exchange, InternalError("The proxy failed; its log says why."))
         finally:
             self.active -= 1
-            seconds = self._loop.time() - trip.started
+            seconds = self._loop.time() - exchange.started
             if self._observer is not None:
-                self._observer.finished(trip, seconds)
+                self._observer.finished(exchange, seconds)
             if self._access.enabled:
                 self._access.finished(
-                    trip.id,
-                    trip.method,
-                    trip.path,
-                    trip.status,
+                    exchange.id,
+                    exchange.method,
+                    exchange.path,
+                    exchange.status,
                     seconds,
-                    trip.generation,
-                    trip.outcome,
-                    trip.size,
+                    exchange.generation,
+                    exchange.outcome,
+                    exchange.size,
                 )
-            if trip.content is not EMPTY:
-                await self._let_go(trip)
+            if exchange.content is not EMPTY:
+                await self._let_go(exchange)
 
-    async def _let_go(self, trip: Trip) -> None:
+    async def _let_go(self, exchange: Exchange) -> None:
         """Stop reading and keeping content, whether or not somebody cancels us meanwhile."""
         try:
-            if trip.upload is not None:
-                await trip.upload.stop()
+            if exchange.upload is not None:
+                await exchange.upload.stop()
         finally:
-            trip.content.close()
+            exchange.content.close()
 
     def follow(self, plan: Plan, access: AccessLog) -> None:
         """Go by another plan from now on, and write to another log; requests under way go on by the one they had."""
@@ -141,107 +142,105 @@ class Forwarder:
             route.pool.close()
         self.spool.close()
 
-    async def forward(self, request: web.BaseRequest, trip: Trip) -> Sent:
+    async def forward(self, exchange: Exchange) -> Sent:
         """Forward one request: the whole product on one screen.
 
         Raises:
             Refusal: the proxy answers itself.
             ClientGone, asyncio.CancelledError: nobody waits for an answer any more.
         """
-        plan = trip.plan
-        client = ClientRequest(request, plan.request_rules, plan.limits.header_fields)
-        trip.id = self._request_id(client.given_id)
-        if (answer := self._admit(request, trip, client)) is not None:
+        plan = exchange.plan
+        client = ClientRequest(exchange.request, exchange.connection.peer, plan.request_rules)
+        exchange.id = self._request_id(client.given_id)
+        if (answer := self._admit(exchange, client)) is not None:
             return answer
         if client.target.startswith(HERE):
-            return await self._here(request, trip, client)
-        route = self._choose(trip, client)
+            return await self._here(exchange, client)
+        route = self._choose(exchange, client)
         if client.hops == 0:
-            return self._answer(request, trip, client, problems.end_of_the_road)
+            return self._answer(exchange, client, problems.end_of_the_road)
         session = route.session
         life = session.life
-        content = trip.content = await receive(request, client, plan.keeping, self.spool, plan.limits.content)
+        content = exchange.content = await receive(exchange, client, plan.keeping, self.spool, plan.limits.content)
         token = session.usable()
         if token is None or token.life != life:  # none, an expired one, or one to be renewed: this may park
             ask = session.token(fresh=is_long(content), life=life)
-            token = await self._parked(trip, ask, waits=session.waits)
-        response = await send(request, trip, client, token)
+            token = await self._parked(exchange, ask, waits=session.waits)
+        response = await send(exchange, client, token)
         lines: list[bytes] = []
-        trip.outcome = "forwarded"
+        exchange.outcome = "forwarded"
         while route.rejects(response):
-            response, again = await self._replace(request, trip, client, response, lines)
+            response, again = await self._replace(exchange, client, response, lines)
             if not again:
                 break
         else:
-            route.accepted(trip.token, client.target, response.status)
+            route.accepted(exchange.token, client.target, response.status)
             if route.login is not None:
                 response = await route.login.take(route, response)
-        trip.status = response.status
+        exchange.status = response.status
         lines += plan.response_rules.filter(response.fields)
         if plan.guard.origins.listed:
-            lines += plan.guard.answer_lines(trip.page, response.fields)
+            lines += plan.guard.answer_lines(exchange.page, response.fields)
         if response.status == 101:
-            return await self.tunnels.carry(request, trip, response, lines)
-        keep_alive = self._stays_open(request, client)
-        trip.size, keep_alive = await relay(request, response, lines, keep_alive=keep_alive)
+            return await self.tunnels.carry(exchange, response, lines)
+        keep_alive = self._stays_open(exchange, client)
+        exchange.size, keep_alive = await relay(exchange, response, lines, keep_alive=keep_alive)
         route.finished(response)
         return OPEN if keep_alive else CLOSED
 
-    def _admit(self, request: web.BaseRequest, trip: Trip, client: ClientRequest) -> Sent | None:
+    def _admit(self, exchange: Exchange, client: ClientRequest) -> Sent | None:
         """Ask the guard who calls; return the answer to a preflight, and None for what may go on.
 
         Raises:
             HostDenied, OriginDenied, ClientDenied: it may not.
         """
-        guard = trip.plan.guard
+        guard = exchange.plan.guard
         returns = client.method == "GET" and client.target.startswith(CALLBACK)
-        page = trip.page = guard.page(client.host, None if returns else client.marks)
-        if page is not None and client.method == "OPTIONS" and cors.is_preflight(request._message.raw_headers):
-            answer = partial(cors.preflight, page, request._message.raw_headers)
-            return self._answer(request, trip, client, answer)
+        page = exchange.page = guard.page(client.host, None if returns else client.marks)
+        if page is not None and client.method == "OPTIONS" and cors.is_preflight(exchange.request.fields):
+            answer = partial(cors.preflight, page, exchange.request.fields)
+            return self._answer(exchange, client, answer)
         if guard.client_token is not None:
             guard.client(client.credentials)
         return None
 
-    async def _here(self, request: web.BaseRequest, trip: Trip, client: ClientRequest) -> Sent:
+    async def _here(self, exchange: Exchange, client: ClientRequest) -> Sent:
         """Answer what is meant for the proxy itself."""
         if self._own is None:
             raise NoRoute("Nothing below /_reauth/ is ever forwarded.")
-        trip.outcome, trip.where = "answered", HERE.decode()
-        return await self._own.answer(request, trip, client, keep_alive=self._stays_open(request, client))
+        exchange.outcome, exchange.where = "answered", HERE.decode()
+        return await self._own.answer(exchange, client, keep_alive=self._stays_open(exchange, client))
 
-    def _choose(self, trip: Trip, client: ClientRequest) -> Route:
+    def _choose(self, exchange: Exchange, client: ClientRequest) -> Route:
         """Choose the route.
 
         Raises:
             PathDenied: the path rules do not let the request through.
             NoRoute: there is none.
         """
-        guard = trip.plan.guard
+        guard = exchange.plan.guard
         if guard.paths is not None:
             guard.path(client.method, client.target)
-        route = trip.plan.routes.match(client.target)
+        route = exchange.plan.routes.match(client.target)
         client.target = route.forwarded(client.target)
         if route.logins is not None and (login := route.logins.match(client.target)) is not None:
             route = login
             client.plainly()
-        trip.route, trip.where = route, route.name
+        exchange.route, exchange.where = route, route.name
         return route
 
-    def _stays_open(self, request: web.BaseRequest, client: ClientRequest) -> bool:
+    def _stays_open(self, exchange: Exchange, client: ClientRequest) -> bool:
         """Tell whether the client's connection may carry another request after this one."""
-        return client.keep_alive and not self._draining and request.content.is_eof()
+        return client.keep_alive and not self._draining and exchange.request.body.complete
 
-    def _answer(
-        self, request: web.BaseRequest, trip: Trip, client: ClientRequest, answer: Callable[..., bytes]
-    ) -> Sent:
+    def _answer(self, exchange: Exchange, client: ClientRequest, answer: Callable[..., bytes]) -> Sent:
         """Answer an OPTIONS that is meant for us."""
-        trip.status, trip.outcome = 204, "answered"
-        keep_alive = self._stays_open(request, client)
-        write(request, answer(keep_alive=keep_alive))
+        exchange.status, exchange.outcome = 204, "answered"
+        keep_alive = self._stays_open(exchange, client)
+        exchange.connection.write(answer(keep_alive=keep_alive))
         return OPEN if keep_alive else CLOSED
 
-    async def _parked(self, trip: Trip, wait: Coroutine[object, object, T], *, waits: bool, held: int = 0) -> T:
+    async def _parked(self, exchange: Exchange, wait: Coroutine[object, object, T], *, waits: bool, held: int = 0) -> T:
         """Wait for the session's answer; what takes longer than a loop's turn was parked.
 
         Args:
@@ -251,21 +250,21 @@ class Forwarder:
         Raises:
             TooManyParked: what waits holds as much content already as it may.
         """
-        if waits and not trip.content.may_wait(held):
+        if waits and not exchange.content.may_wait(held):
             wait.close()
             raise TooManyParked("Waiting requests hold as much content already as `replay.total` allows.", 1.0)
         since = self._loop.time()
         try:
             return await wait
         finally:
-            trip.content.waited()
+            exchange.content.waited()
             waited = self._loop.time() - since
             if waited > 0.001:
-                trip.parked += waited
-                log.debug("request.parked", request_id=trip.id, seconds=round(waited, 3))
+                exchange.parked += waited
+                log.debug("request.parked", request_id=exchange.id, seconds=round(waited, 3))
 
     async def _replace(
-        self, request: web.BaseRequest, trip: Trip, client: ClientRequest, rejected: Response, lines: list[bytes]
+        self, exchange: Exchange, client: ClientRequest, rejected: Response, lines: list[bytes]
     ) -> tuple[Response, bool]:
         """After a rejected token: get a newer one and send the request again, as the session decides.
 
@@ -275,24 +274,24 @@ class Forwarder:
         Returns:
             The answer, and whether it is one to a request that was sent again.
         """
-        route, replayable = trip.route, trip.content.replayable
+        route, replayable = exchange.route, exchange.content.replayable
         decision = route.decide(
-            trip.token, client.target, self._loop.time(), replayed=trip.replayed, pauses=trip.pauses
+            exchange.token, client.target, self._loop.time(), replayed=exchange.replayed, pauses=exchange.pauses
         )
         if isinstance(decision, Relay):
-            trip.outcome = "replayed" if trip.replayed else "relayed"
+            exchange.outcome = "replayed" if exchange.replayed else "relayed"
             return rejected, False
         waits = isinstance(decision, Wait | Pause)
         doubtful = route.patience.doubts(client.target)
         try:
-            if trip.upload is not None:
-                await trip.upload.stop()
+            if exchange.upload is not None:
+                await exchange.upload.stop()
             if waits and replayable and not doubtful:
                 route.discard(rejected)  # nobody will read it, and thousands may wait
-            ask = route.session.newer_token(decision, 0 if trip.token is None else trip.token.life)
-            newer = await self._parked(trip, ask, waits=waits, held=rejected.size_at_most)
+            ask = route.session.newer_token(decision, 0 if exchange.token is None else exchange.token.life)
+            newer = await self._parked(exchange, ask, waits=waits, held=rejected.size_at_most)
             if not replayable:
-                trip.outcome = "resend"
+                exchange.outcome = "resend"
                 lines.append(problems.RESEND)
                 return rejected, False
         except (LoggedOut, RefreshUnavailable) as refusal:
@@ -300,42 +299,41 @@ class Forwarder:
                 route.discard(rejected)
                 raise
             # It rejects whatever it is sent, and an outage of the token endpoint is no news of the session.
-            trip.outcome = "relayed"
+            exchange.outcome = "relayed"
             return rejected, False
         except BaseException:
             route.discard(rejected)
             raise
         route.discard(rejected)
-        trip.pauses += isinstance(decision, Pause)
-        trip.replayed = trip.replayed or newer.generation > trip.generation
-        response = await send(request, trip, client, newer)
-        trip.outcome = "replayed"
-        log.debug("request.replayed", request_id=trip.id, generation=newer.generation, status=response.status)
+        exchange.pauses += isinstance(decision, Pause)
+        exchange.replayed = exchange.replayed or newer.generation > exchange.generation
+        response = await send(exchange, client, newer)
+        exchange.outcome = "replayed"
+        log.debug("request.replayed", request_id=exchange.id, generation=newer.generation, status=response.status)
         return response, True
 
-    async def refuse(self, request: web.BaseRequest, trip: Trip, refusal: Refusal) -> Sent:
+    async def refuse(self, exchange: Exchange, refusal: Refusal) -> Sent:
         """Answer a request ourselves."""
-        trip.status = refusal.status
-        trip.outcome, trip.detail = refusal.code, refusal.detail
+        request = exchange.request
+        exchange.status = refusal.status
+        exchange.outcome, exchange.detail = refusal.code, refusal.detail
         if refusal.status in (500, 502, 504):
-            self._warn(trip, refusal)
-        keep_alive = not (
-            refusal.closes or self._draining or request._message.should_close or not request.content.is_eof()
-        )
+            self._warn(exchange, refusal)
+        keep_alive = not (refusal.closes or self._draining or not (request.persistent and request.body.complete))
         answer = problems.render(
             refusal,
             head=request.method == "HEAD",
             keep_alive=keep_alive,
-            as_page=problems.wants_page(", ".join(request.headers.getall("Accept", []))),
-            more=trip.plan.guard.answer_lines(trip.page),
+            as_page=problems.wants_page(b", ".join(request.values(b"accept")).decode("latin-1")),
+            more=exchange.plan.guard.answer_lines(exchange.page),
         )
         try:
-            write(request, answer)
+            exchange.connection.write(answer)
         except ClientGone:
             return CLOSED
         if keep_alive:
             return OPEN
         return LINGERING if refusal.closes else CLOSED
 
-    def _warn(self, trip: Trip, refusal: Refusal) -> None:
-        log.warning("upstream.failed", request_id=trip.id, code=refusal.code, detail=refusal.detail)
+    def _warn(self, exchange: Exchange, refusal: Refusal) -> None:
+        log.warning("upstream.failed", request_id=exchange.id, code=refusal.code, detail=refusal.detail)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from reauth_proxy.clients.writing import Sent
+    from reauth_proxy.forward.exchange import Exchange
     from reauth_proxy.forward.request import ClientRequest
-    from reauth_proxy.forward.trip import Trip
 
 #: Paths that are answered here, and never forwarded.
 HERE: Final = b"/_reauth/"
@@ -20,6 +18,6 @@ CALLBACK: Final = b"/_reauth/callback?"
 class Own(Protocol):
     """Answers what frontends ask the proxy itself."""
 
-    async def answer(self, request: web.BaseRequest, trip: Trip, client: ClientRequest, *, keep_alive: bool) -> Sent:
+    async def answer(self, exchange: Exchange, client: ClientRequest, *, keep_alive: bool) -> Sent:
         """Answer one request below :data:`HERE`, which the guard has let in. Raises Refusal."""
         ...

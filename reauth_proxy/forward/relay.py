@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiohttp import web
-
-from reauth_proxy.clients.writing import write
+from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.errors import Refusal
+from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.forward.route import Response
 from reauth_proxy.http1.sockets import cut_off
 from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk, date, section, status_line
@@ -29,9 +28,7 @@ class CutOff(Exception):
         self.refusal = refusal
 
 
-async def relay(
-    request: web.BaseRequest, response: Response, lines: list[bytes], *, keep_alive: bool
-) -> tuple[int, bool]:
+async def relay(exchange: Exchange, response: Response, lines: list[bytes], *, keep_alive: bool) -> tuple[int, bool]:
     """Pass an answer on to the client.
 
     Args:
@@ -48,22 +45,22 @@ async def relay(
     """
     if response.connection is not None and response.connection.broken is not None:
         raise response.connection.broken  # while the answer was held back
+    client, old_client = exchange.connection, exchange.request.version < (1, 1)
     try:
-        return await _relay(request, response, lines, keep_alive=keep_alive)
+        return await _relay(client, response, lines, keep_alive=keep_alive, old_client=old_client)
     except BaseException as error:
         if response.connection is not None:
             response.connection.close()
-        if request.transport is not None:
-            cut_off(request.transport, ends_with_connection=response.length is None and request.version < (1, 1))
+        if client.transport is not None:
+            cut_off(client.transport, ends_with_connection=response.length is None and old_client)
         if isinstance(error, Refusal):
             raise CutOff(error) from error
         raise
 
 
 async def _relay(
-    request: web.BaseRequest, response: Response, lines: list[bytes], *, keep_alive: bool
+    client: ClientConnection, response: Response, lines: list[bytes], *, keep_alive: bool, old_client: bool
 ) -> tuple[int, bool]:
-    old_client = request.version < (1, 1)
     chunked = response.length is None and not response.bodiless
     if chunked and old_client:
         chunked = keep_alive = False  # the content ends with the connection
@@ -81,9 +78,9 @@ async def _relay(
         body = response.body
         if chunked:
             body = as_chunk(body) + LAST_CHUNK if body else LAST_CHUNK
-        write(request, head + body)
-        if request.protocol.writing_paused:
-            await request.writer.drain()
+        client.write(head + body)
+        if client.writing_paused:
+            await client.drain()
         return len(response.body), keep_alive
     size = 0
     data = connection.take_body()
@@ -92,13 +89,13 @@ async def _relay(
             size += len(data)
             head += as_chunk(data) if chunked else data
         if head:
-            write(request, head)
+            client.write(head)
             head = b""
-            if request.protocol.writing_paused:
-                await request.writer.drain()
+            if client.writing_paused:
+                await client.drain()
         data = await connection.read()
         if not data:
             break
     if chunked:
-        write(request, LAST_CHUNK)
+        client.write(LAST_CHUNK)
     return size, keep_alive

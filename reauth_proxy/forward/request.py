@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from aiohttp import web
-
-from reauth_proxy.errors import BadRequest, FieldsTooLarge, TransferCodingUnsupported
+from reauth_proxy.errors import BadRequest, TransferCodingUnsupported
 from reauth_proxy.forward.capture import asked
 from reauth_proxy.forward.fields import RequestRules
 from reauth_proxy.forward.route import Route
 from reauth_proxy.http1 import framing
+from reauth_proxy.http1.request import Request
 from reauth_proxy.session.tokens import AccessToken
 
 _CHUNKED: Final = b"Transfer-Encoding: chunked"
@@ -66,27 +65,25 @@ class ClientRequest:
         "websocket",
     )
 
-    def __init__(self, request: web.BaseRequest, rules: RequestRules, most_fields: int) -> None:
+    def __init__(self, request: Request, peer: str | None, rules: RequestRules) -> None:
         """Judge and filter a request.
 
         Args:
-            most_fields: how many it may have.
+            peer: the client's address, if it has one.
 
         Raises:
-            BadRequest, MethodNotSupported, FieldsTooLarge, ExpectationFailed, TransferCodingUnsupported,
-            VersionNotSupported: it is refused.
+            BadRequest, MethodNotSupported, ExpectationFailed, TransferCodingUnsupported, VersionNotSupported: it is
+                refused.
         """
-        # aiohttp's own attribute: `request.headers` and friends build what we never look at.
-        message = request._message
-        self.method = message.method
-        framing.check_version(message.version)
+        self.method = request.method
+        framing.check_version(request.version)
         framing.check_method(self.method)
-        if len(message.raw_headers) > most_fields:
-            raise FieldsTooLarge("There are more fields than `limits.header_fields` allows.")
-        found = rules.filter(message.raw_headers)
-        self.target = framing.origin_form(message.path.encode("utf-8", "surrogateescape"), found.host)
-        old = self.old = message.version < (1, 1)
-        self.chunked = message.chunked
+        found = rules.filter(request.fields)
+        self.target = framing.origin_form(request.target, found.host)
+        old = self.old = request.version < (1, 1)
+        if found.host is None and not old:
+            raise BadRequest("There is no Host field.")
+        self.chunked = request.chunked
         self.length: int | None = None
         lines = found.lines
         if found.coding is not None:
@@ -98,7 +95,7 @@ class ClientRequest:
         elif found.length is not None:
             self.length = int(found.length)
         self.expects = found.expect is not None and not old and framing.expects_continue(found.expect)
-        self.keep_alive = not (message.should_close or found.close)
+        self.keep_alive = request.persistent and not found.close
         self.hops = framing.max_forwards(lines) if self.method == "OPTIONS" else None
         self.given_id = found.request_id
         self.host = found.host
@@ -106,7 +103,7 @@ class ClientRequest:
         self.credentials = found.credentials
         self.websocket = (
             found.upgrade is not None
-            and message.upgrade
+            and request.upgrade
             and self.method == "GET"
             and not old
             and found.upgrade.lower() == b"websocket"
@@ -115,8 +112,7 @@ class ClientRequest:
         )
         if self.websocket:
             lines.append(_UPGRADE)
-        peer = request.protocol.peername
-        lines.append(_forwarded(peer[0] if isinstance(peer, tuple) else None, found.host, old))
+        lines.append(_forwarded(peer, found.host, old))
         self._tail = b"\r\n".join(lines)
 
     def plainly(self) -> None:

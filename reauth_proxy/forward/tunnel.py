@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
-from aiohttp import web
-
-from reauth_proxy.clients.connection import FrontConnection, front_of
-from reauth_proxy.clients.writing import CLOSED, ClientGone, Sent, write
+from reauth_proxy.clients.connection import ClientConnection
+from reauth_proxy.clients.writing import CLOSED, ClientGone, Sent
+from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.forward.route import Response, Route
-from reauth_proxy.forward.trip import Trip
 from reauth_proxy.http1.wire import SWITCHING, section
 from reauth_proxy.session.stopped import grace
 from reauth_proxy.upstream.connection import Connection
@@ -61,16 +59,16 @@ class _End(asyncio.Protocol):
 class Tunnel:
     """One tunnel, once the 101 has been passed on."""
 
-    def __init__(self, front: FrontConnection, connection: Connection, route: Route, life: int) -> None:
-        assert front.transport is not None
+    def __init__(self, client: ClientConnection, connection: Connection, route: Route, life: int) -> None:
+        assert client.transport is not None
         assert connection.transport is not None
-        self._front = front
+        self._client_connection = client
         self._connection = connection
-        self._client = front.transport
+        self._client = client.transport
         self._upstream = connection.transport
         self._ended = asyncio.get_running_loop().create_future()
         self._halves_open = 2
-        self._from_client = _End(self, front, self._upstream)
+        self._from_client = _End(self, client, self._upstream)
         self._from_upstream = _End(self, connection, self._client)
         #: Kept by :class:`Tunnels`: how much had passed at the last sweep that saw a change, and when that was.
         self.seen = (0, 0.0)
@@ -90,7 +88,7 @@ class Tunnel:
 
     async def run(self) -> None:
         """Pass bytes both ways until both sides have ended, or one is gone."""
-        sent_early = self._front.take_held()
+        sent_early = self._client_connection.take_held()
         early = self._connection.take_body()
         self._client.set_protocol(self._from_client)
         self._upstream.set_protocol(self._from_upstream)
@@ -108,7 +106,7 @@ class Tunnel:
     def close(self) -> None:
         """Close both sides; what has been passed on already is still delivered, for a while."""
         self._upstream.set_protocol(self._connection)
-        self._client.set_protocol(self._front)
+        self._client.set_protocol(self._client_connection)
         self._upstream.close()
         self._client.close()
         asyncio.get_running_loop().call_later(FLUSH, self._connection.close)
@@ -166,7 +164,7 @@ class Tunnels:
         finally:
             self._open.discard(tunnel)
 
-    async def carry(self, request: web.BaseRequest, trip: Trip, response: Response, lines: list[bytes]) -> Sent:
+    async def carry(self, exchange: Exchange, response: Response, lines: list[bytes]) -> Sent:
         """Pass a 101 on, and then bytes both ways until either side ends.
 
         Args:
@@ -176,17 +174,17 @@ class Tunnels:
             ClientGone: one side has left already.
         """
         assert response.connection is not None
-        front = front_of(request)
+        client = exchange.connection
         connection = response.connection
-        if front.transport is None or connection.transport is None:
+        if client.transport is None or connection.transport is None:
             connection.close()
             raise ClientGone("one side left before there was a tunnel")
-        tunnel = Tunnel(front, connection, trip.route, 0 if trip.token is None else trip.token.life)
+        tunnel = Tunnel(client, connection, exchange.route, 0 if exchange.token is None else exchange.token.life)
         try:
-            write(request, SWITCHING + section(lines))
+            client.write(SWITCHING + section(lines))
             await self.run(tunnel)
         finally:
-            trip.size = tunnel.passed
+            exchange.size = tunnel.passed
             tunnel.close()
         return CLOSED
 

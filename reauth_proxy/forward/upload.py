@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import web
-
-from reauth_proxy.clients.connection import front_of
-from reauth_proxy.clients.writing import ClientGone, write
-from reauth_proxy.errors import BadRequest, Refusal
+from reauth_proxy.clients.connection import ClientConnection
+from reauth_proxy.clients.writing import ClientGone
+from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.content import Streamed
 from reauth_proxy.forward.route import IDEMPOTENT, Response, Route
 from reauth_proxy.http1.response import Interim
@@ -24,8 +22,8 @@ class Upload:
         client_expects: so did the client; it is told to go on when the upstream is.
     """
 
-    def __init__(self, request: web.BaseRequest, content: Streamed, *, expect: bool, client_expects: bool) -> None:
-        self._request = request
+    def __init__(self, client: ClientConnection, content: Streamed, *, expect: bool, client_expects: bool) -> None:
+        self._client = client
         self._content = content
         self._expect = expect
         self._client_expects = client_expects
@@ -70,9 +68,9 @@ class Upload:
                 if connection.head_done:
                     return
             if self._client_expects:
-                write(self._request, CONTINUE)
+                self._client.write(CONTINUE)
                 self._client_expects = False
-                front_of(self._request).holding = False
+                self._client.holding = False
             async for data in self._content.wire():
                 connection.write(data)
                 await connection.drain()
@@ -80,14 +78,7 @@ class Upload:
         except ConnectionBroken:
             pass  # the upstream closed; whoever waits for its answer learns it there
         except (Refusal, ClientGone) as error:
-            connection.fail(error)
-        except Exception as error:
-            if isinstance(error.__cause__, Refusal):
-                error = error.__cause__
-            elif not isinstance(error, Refusal):
-                # aiohttp's payload errors: a request that was cut off is never completed upstream.
-                error = BadRequest("The request's content broke off, or its framing is not valid.")
-            connection.fail(error)
+            connection.fail(error)  # A request that was cut off is never completed upstream.
 
     async def stop(self) -> None:
         """Stop reading from the client; return when nobody reads any more."""

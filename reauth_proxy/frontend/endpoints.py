@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 from urllib.parse import parse_qs
 
-from aiohttp import web
-
-from reauth_proxy.clients.writing import CLOSED, OPEN, Sent, write
+from reauth_proxy.clients.writing import CLOSED, OPEN, Sent
 from reauth_proxy.errors import BadRequest, MethodNotSupported, NoRoute
+from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.forward.own import HERE
 from reauth_proxy.forward.request import ClientRequest
-from reauth_proxy.forward.trip import Trip
 from reauth_proxy.frontend import replies, signin
 from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk
 from reauth_proxy.session.protocols import TokenEndpoint
@@ -52,9 +50,8 @@ class Asked:
         more: field lines that CORS adds to the answer.
     """
 
-    def __init__(self, request: web.BaseRequest, trip: Trip, client: ClientRequest, *, keep_alive: bool) -> None:
-        self.request = request
-        self.trip = trip
+    def __init__(self, exchange: Exchange, client: ClientRequest, *, keep_alive: bool) -> None:
+        self.exchange = exchange
         self.client = client
         self.keep_alive = keep_alive
         self.path, _, raw = client.target.decode("latin-1").partition("?")
@@ -64,15 +61,15 @@ class Asked:
         except ValueError:
             raise BadRequest("There are too many parameters.") from None
         self.query = {name: values[0] for name, values in found.items()}
-        self.more = trip.plan.guard.answer_lines(trip.page)
+        self.more = exchange.plan.guard.answer_lines(exchange.page)
 
     def reply(self, status: int, content: bytes | None = None, *fields: str) -> Sent:
         """Send an answer."""
-        self.trip.status = status
+        self.exchange.status = status
         head = self.client.method == "HEAD"
         keep_alive, old = self.keep_alive, self.client.old
         data = replies.answer(status, content, fields=fields, more=self.more, head=head, keep_alive=keep_alive, old=old)
-        write(self.request, data)
+        self.exchange.connection.write(data)
         return OPEN if keep_alive else CLOSED
 
 
@@ -96,14 +93,14 @@ class Endpoints:
             "callback": ("GET", self._callback),
         }
 
-    async def answer(self, request: web.BaseRequest, trip: Trip, client: ClientRequest, *, keep_alive: bool) -> Sent:
+    async def answer(self, exchange: Exchange, client: ClientRequest, *, keep_alive: bool) -> Sent:
         """Answer one request.
 
         Raises:
             NoRoute, MethodNotSupported: there is no such thing.
             BadRequest, LoginFailed, RefreshUnavailable: a login came to nothing.
         """
-        asked = Asked(request, trip, client, keep_alive=keep_alive)
+        asked = Asked(exchange, client, keep_alive=keep_alive)
         name = asked.path.removeprefix(HERE.decode())
         if name not in self._known:
             raise NoRoute(_NOTHING)
@@ -127,7 +124,7 @@ class Endpoints:
         name = asked.query.get("credential", next(iter(sessions), ""))
         if name not in sessions:
             raise NoRoute("There is no credential of that name; see `credentials`.")
-        asked.trip.generation = sessions[name].generation
+        asked.exchange.generation = sessions[name].generation
         return name, sessions[name]
 
     async def _session(self, asked: Asked) -> Sent:
@@ -140,13 +137,13 @@ class Endpoints:
 
     async def _login(self, asked: Asked) -> Sent:
         name, session = self._chosen(asked)
-        origins = asked.trip.plan.guard.origins.listed
+        origins = asked.exchange.plan.guard.origins.listed
         going = signin.Going(asked.client.host, asked.query.get("return_to"), origins)
         step = await self._sign_in.begin(session, self._keeper.endpoint(name), going)
         return asked.reply(303, None, f"Location: {step.location}", f"Set-Cookie: {step.cookie}", _PRIVATE)
 
     async def _callback(self, asked: Asked) -> Sent:
-        cookies = asked.request.headers.getall("Cookie", [])
+        cookies = [value.decode("utf-8", "surrogateescape") for value in asked.exchange.request.values(b"cookie")]
         step = await self._sign_in.finish(asked.raw_query, "; ".join(cookies))
         return asked.reply(303, None, f"Location: {step.location}", f"Set-Cookie: {step.cookie}", _PRIVATE)
 
@@ -156,17 +153,17 @@ class Endpoints:
         The first event says how it is: who was away for a while knows what was missed.
         """
         _, session = self._chosen(asked)
-        request, old = asked.request, asked.client.old
-        asked.trip.status = 200
+        connection, old = asked.exchange.connection, asked.client.old
+        asked.exchange.status = 200
 
         async def send(data: bytes) -> None:
-            asked.trip.size += len(data)
-            write(request, data if old else as_chunk(data))
-            if request.protocol.writing_paused:
-                await request.writer.drain()
+            asked.exchange.size += len(data)
+            connection.write(data if old else as_chunk(data))
+            if connection.writing_paused:
+                await connection.drain()
 
         with session.news.listening() as ear:
-            write(request, replies.stream(more=asked.more, old=old))
+            connection.write(replies.stream(more=asked.more, old=old))
             await send(replies.RETRY + replies.event("session", session.news.look()))
             while True:
                 try:
@@ -179,5 +176,5 @@ class Endpoints:
                     break
                 await send(replies.event(told.event, told.snapshot))
         if not old:
-            write(request, LAST_CHUNK)
+            connection.write(LAST_CHUNK)
         return CLOSED

@@ -10,6 +10,8 @@ import re
 from typing import Final
 
 _SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}")
+#: A line that says how long a chunk is, and nothing else, is no longer: the digits, and CR.
+_LONGEST: Final = 17
 
 
 class Counted:
@@ -17,9 +19,11 @@ class Counted:
 
     Attributes:
         done: all of it has come.
+        overhead: bytes around it that nobody needs; of this there are none.
     """
 
     __slots__ = ("_left", "done")
+    overhead: Final = 0
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -38,15 +42,18 @@ class Chunked:
 
     Attributes:
         done: all of it has come, trailers included.
+        overhead: bytes around it that nobody needs: chunk extensions and trailers.
     """
 
-    __slots__ = ("_left", "_line", "_trailers", "done")
+    __slots__ = ("_left", "_length", "_line", "_trailers", "done", "overhead")
 
     def __init__(self) -> None:
         self._left = 0  # of a chunk, with the line end after it
-        self._line = b""  # what has come of a line
+        self._line = b""  # what has come of a line, as far as it matters
+        self._length = 0  # how much that was
         self._trailers = False
         self.done = False
+        self.overhead = 0
 
     def end(self, data: bytes, start: int) -> int:
         """Return where the content ends in `data[start:]`, or the end of `data`."""
@@ -57,11 +64,16 @@ class Chunked:
                 start += step
                 continue
             found = data.find(b"\n", start)
+            rest = data[start : found if found >= 0 else len(data)]
+            surplus = len(rest) if self._trailers else self._length + len(rest) - _LONGEST
+            self.overhead += max(0, min(len(rest), surplus))
+            line = (self._line + rest)[:_LONGEST]  # longer ones are extensions or trailers
             if found < 0:
-                self._line = (self._line + data[start:])[:32]  # longer ones are extensions or trailers
+                self._line = line
+                self._length += len(rest)
                 return len(data)
-            line = (self._line + data[start:found])[:32]
             self._line = b""
+            self._length = 0
             start = found + 1
             if self._trailers:
                 self.done = line == b"\r"

@@ -12,8 +12,8 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.forward.own import HERE
-from reauth_proxy.forward.trip import Trip
 from reauth_proxy.session.history import Durations
 
 #: Upper bounds of what requests' durations are counted by, in seconds.
@@ -71,7 +71,7 @@ class Second:
 
 
 class Tally:
-    """An :class:`~reauth_proxy.forward.trip.Observer`.
+    """An :class:`~reauth_proxy.forward.exchange.Observer`.
 
     Attributes:
         requests: how many, by route, method, status and outcome.
@@ -89,11 +89,11 @@ class Tally:
         self._now = Second(0)
         self._noted = 0
 
-    def finished(self, trip: Trip, seconds: float) -> None:
+    def finished(self, exchange: Exchange, seconds: float) -> None:
         """Count a request that ended."""
-        where, status = trip.where, trip.status
-        method = trip.method if trip.method in _METHODS else "other"
-        key = (where, method, status, trip.outcome)
+        where, status = exchange.where, exchange.status
+        method = exchange.method if exchange.method in _METHODS else "other"
+        key = (where, method, status, exchange.outcome)
         self.requests[key] = self.requests.get(key, 0) + 1
         if status != 101:
             durations = self.durations.get(where)
@@ -105,8 +105,8 @@ class Tally:
         if now.at != int(ended):
             now = self._next(int(ended))
         now.requests += 1
-        if trip.parked or trip.replayed or trip.detail is not None:
-            self._note(trip, seconds, ended)
+        if exchange.parked or exchange.replayed or exchange.detail is not None:
+            self._note(exchange, seconds, ended)
 
     def traffic(self, until: float) -> list[Second]:
         """Return what there was in each of the last seconds, oldest first, up to the last one that is over.
@@ -129,27 +129,29 @@ class Tally:
         self._now = Second(at)
         return self._now
 
-    def _note(self, trip: Trip, seconds: float, ended: float) -> None:
+    def _note(self, exchange: Exchange, seconds: float, ended: float) -> None:
         self._noted += 1
-        if trip.parked:
+        if exchange.parked:
             self._now.parked += 1
-        if trip.replayed:
+        if exchange.replayed:
             self._now.replayed += 1
-            failed = trip.detail is not None or trip.outcome in ("aborted", "cut_off")
-            self.replays["failed" if failed else "rejected" if trip.status in trip.route.statuses else "accepted"] += 1
+            failed = exchange.detail is not None or exchange.outcome in ("aborted", "cut_off")
+            self.replays[
+                "failed" if failed else "rejected" if exchange.status in exchange.route.statuses else "accepted"
+            ] += 1
         self.notable.append(
             Notable(
                 self._noted,
                 ended,
-                trip.id,
-                trip.method,
-                trip.path[:_LONGEST_PATH],
-                trip.status,
-                trip.outcome,
+                exchange.id,
+                exchange.method,
+                exchange.path[:_LONGEST_PATH],
+                exchange.status,
+                exchange.outcome,
                 seconds,
-                trip.parked,
-                trip.replayed,
-                trip.generation,
-                trip.detail,
+                exchange.parked,
+                exchange.replayed,
+                exchange.generation,
+                exchange.detail,
             )
         )

@@ -14,7 +14,7 @@ from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.snapshot import Snapshot
 from reauth_proxy.telemetry.tally import Tally
 from reauth_proxy.upstream.pool import Census, Pool
-from tests.telemetry.test_tally import trip
+from tests.telemetry.test_tally import exchange
 
 NOW = 1_800_000_000.0
 WELL = Snapshot("fresh", 3, 41.0, None, 2, False, None)
@@ -63,7 +63,7 @@ def test_what_was_told_is_not_told_again() -> None:
     history, tally, since = History(), Tally(), nothing_yet()
     seen = overview(sessions={"one": a_session(history=history)}, tally=tally)
     history.note(NOW - 5, "issued", 0.02, "expired")
-    tally.finished(trip(parked=0.2), 0.3)
+    tally.finished(exchange(parked=0.2), 0.3)
     first = report(seen, since, NOW)
     assert ([a["number"] for a in first["attempts"]], [n["number"] for n in first["notable"]]) == ([1], [1])
     assert len(first["traffic"]) == 300

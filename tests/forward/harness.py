@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from reauth_proxy.clients.limits import Limits
-from reauth_proxy.clients.listener import FrontServer
+from reauth_proxy.clients.listener import Listener
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
 from reauth_proxy.forward.forwarder import Forwarder
 from reauth_proxy.forward.plan import Plan
@@ -85,7 +85,7 @@ class Bench:
         self,
         peer: RawPeer,
         forwarder: Forwarder,
-        front: FrontServer,
+        front: Listener,
         session: ScriptedSession,
         lines: Lines,
         port: int,
@@ -147,7 +147,7 @@ async def bench(
             access=lines,
             request_id=lambda given: given.decode() if given else f"id-{next(numbers)}",
         )
-        front = FrontServer(forwarder.handle, plan.limits)
+        front = Listener(forwarder.handle, plan.limits)
         server = await asyncio.get_running_loop().create_server(front, "127.0.0.1", 0)
         held = Bench(peer, forwarder, front, session, lines, server.sockets[0].getsockname()[1])
         try:

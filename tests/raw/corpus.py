@@ -486,8 +486,6 @@ _refused("extension-ending-in-lf", _chunked(b"5;a=b\nhello\r\n0\r\n\r\n"))
 _refused("extension-with-lf-hiding-a-chunk", _chunked(b"0;\n5\r\n\r\n" + HIDDEN))
 _refused("extension-with-cr", _chunked(b"5;a\rb\r\nhello\r\n0\r\n\r\n"))
 _refused("extension-with-nul", _chunked(b"5;a\x00b\r\nhello\r\n0\r\n\r\n"))
-#: What aiohttp's Python parser takes. Content is framed anew and extensions are dropped: nothing of it is passed on.
-TAKEN_BY_PYTHON: Final = frozenset({"extension-with-cr", "extension-with-nul"})
 _refused("extension-with-quoted-lf", _chunked(b'5;a="\n"\r\nhello\r\n0\r\n\r\n'))
 _refused("extension-that-never-ends", _chunked(b"5;" + b"a" * 4 * HEADER_BYTES), 400, 413, 431)
 _refused("quoted-extension-that-never-ends", _chunked(b'5;a="' + b"b" * 4 * HEADER_BYTES), 400, 413, 431)

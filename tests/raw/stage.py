@@ -7,16 +7,14 @@ import itertools
 import json
 import re
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from reauth_proxy import errors
 from tests.fakes.authorization import authorization_server
-from tests.fakes.daemon import DaemonProcess, RunningDaemon, cared_for, running_daemon, settings
+from tests.fakes.daemon import RunningDaemon, running_daemon
 from tests.raw.corpus import GOOD
 from tests.raw.strict import StrictUpstream, running
 
@@ -198,21 +196,3 @@ async def staged(behind: StrictUpstream | None = None, **overrides: Any) -> Asyn
     finally:
         loop.set_exception_handler(None)
     assert not unhandled, unhandled
-
-
-@asynccontextmanager
-async def staged_process(directory: Path, **environ: str) -> AsyncIterator[Stage]:
-    """Run a daemon as a process of its own, with additions to its environment; it says first which parser it has."""
-    async with authorization_server() as authorization, running(StrictUpstream()) as upstream:
-        process = DaemonProcess(
-            directory,
-            settings(authorization, upstream),  # type: ignore[arg-type]
-            command=(sys.executable, "-m", "tests.raw.telling"),
-        )
-        process.environ.update(environ)
-        async with cared_for(process):
-            await process.start()
-            stage = Stage(int(process.url.rpartition(":")[2]), upstream, lambda: process.log)
-            yield stage
-            await process.stop()
-            stage.calm()

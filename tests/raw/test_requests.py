@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.raw.corpus import HIDDEN, REFUSED, SANITISED, TAKEN_BY_PYTHON, Refused, Sanitised
-from tests.raw.stage import STATUS_OF, Stage, Way, parse, staged, staged_process
-from tests.raw.telling import PYTHON, C, parser
+from tests.raw.corpus import HIDDEN, REFUSED, SANITISED, Refused, Sanitised
+from tests.raw.stage import STATUS_OF, Stage, Way, parse, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,12 +29,6 @@ both_ways = pytest.mark.parametrize("way", WAYS)
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage() -> AsyncIterator[Stage]:
     async with staged() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def python_stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
-    async with staged_process(tmp_path_factory.mktemp("python"), AIOHTTP_NO_EXTENSIONS="1") as running:
         yield running
 
 
@@ -93,30 +86,6 @@ async def test_what_a_client_must_not_say_is_not_forwarded(stage: Stage, case: S
     stage.calm()
 
 
-@both_ways
-@every_refused
-async def test_the_python_parser_refuses_a_hostile_request(python_stage: Stage, case: Refused, way: Way) -> None:
-    if case.name in TAKEN_BY_PYTHON:
-        python_stage.take()
-        told = parse(await python_stage.hears(case.data + LAST, way))
-        assert [answer.status for answer in told] == [200, 200]
-        assert python_stage.upstream.seen[0].content == b"hello"
-        assert not python_stage.upstream.violations
-    else:
-        await refuses(python_stage, case, way)
-
-
-@both_ways
-@every_sanitised
-async def test_forbidden_fields_stop_at_the_python_parser(python_stage: Stage, case: Sanitised, way: Way) -> None:
-    await sanitises(python_stage, case, way)
-
-
-async def test_each_daemon_has_the_parser_that_it_is_meant_to_have(python_stage: Stage) -> None:
-    assert PYTHON in python_stage.log()
-    assert parser() == C
-
-
 async def test_what_follows_a_request_that_ends_the_connection_is_not_looked_at(stage: Stage) -> None:
     (told,) = parse(await stage.hears(LAST + HIDDEN))
     assert (told.status, told.content) == (200, b"/good/last")
@@ -147,13 +116,6 @@ async def test_a_refused_client_that_goes_on_sending_is_not_reset_after_its_cont
 @both_ways
 async def test_two_hundred_pipelined_requests_are_answered_in_order(stage: Stage, way: Way) -> None:
     await pipelined(stage, way)
-
-
-@both_ways
-async def test_two_hundred_pipelined_requests_are_answered_in_order_by_the_python_parser_too(
-    python_stage: Stage, way: Way
-) -> None:
-    await pipelined(python_stage, way)
 
 
 async def pipelined(stage: Stage, way: Way) -> None:

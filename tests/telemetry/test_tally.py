@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from reauth_proxy.forward.trip import Trip
+from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.telemetry import tally
 from reauth_proxy.telemetry.tally import Second, Tally
 
 
-def trip(**what: Any) -> Trip:
-    """Return a request that has ended; a Trip as far as a Tally looks at it."""
+def exchange(**what: Any) -> Exchange:
+    """Return a request that has ended; a Exchange as far as a Tally looks at it."""
     known: dict[str, Any] = {
         "where": "/",
         "method": "GET",
@@ -28,15 +28,15 @@ def trip(**what: Any) -> Trip:
         "generation": 3,
         "route": SimpleNamespace(statuses=frozenset({401})),
     }
-    return cast(Trip, SimpleNamespace(**{**known, **what}))
+    return cast(Exchange, SimpleNamespace(**{**known, **what}))
 
 
 def test_requests_are_counted_by_route_method_status_and_outcome() -> None:
     counted = Tally()
     for _ in range(3):
-        counted.finished(trip(), 0.002)
-    counted.finished(trip(status=404), 0.2)
-    counted.finished(trip(where="", status=421, outcome="host_denied", detail="no"), 0.001)
+        counted.finished(exchange(), 0.002)
+    counted.finished(exchange(status=404), 0.2)
+    counted.finished(exchange(where="", status=421, outcome="host_denied", detail="no"), 0.001)
     assert counted.requests == {
         ("/", "GET", 200, "forwarded"): 3,
         ("/", "GET", 404, "forwarded"): 1,
@@ -51,13 +51,13 @@ def test_requests_are_counted_by_route_method_status_and_outcome() -> None:
 )
 def test_a_duration_is_within_its_bound(seconds: float, bucket: int) -> None:
     counted = Tally()
-    counted.finished(trip(), seconds)
+    counted.finished(exchange(), seconds)
     assert counted.durations["/"].counts.index(1) == bucket
 
 
 def test_how_long_a_tunnel_lasts_says_nothing_about_requests() -> None:
     counted = Tally()
-    counted.finished(trip(status=101), 3600.0)
+    counted.finished(exchange(status=101), 3600.0)
     assert not counted.durations
     assert counted.requests == {("/", "GET", 101, "forwarded"): 1}
 
@@ -65,7 +65,7 @@ def test_how_long_a_tunnel_lasts_says_nothing_about_requests() -> None:
 def test_methods_that_anybody_may_make_up_are_one() -> None:
     counted = Tally()
     for number in range(1000):
-        counted.finished(trip(method=f"M{number}"), 0.001)
+        counted.finished(exchange(method=f"M{number}"), 0.001)
     assert counted.requests == {("/", "other", 200, "forwarded"): 1000}
 
 
@@ -81,16 +81,16 @@ def test_methods_that_anybody_may_make_up_are_one() -> None:
 )
 def test_what_came_of_a_replay(what: dict[str, Any], came_of_it: str) -> None:
     counted = Tally()
-    counted.finished(trip(replayed=True, **what), 0.1)
+    counted.finished(exchange(replayed=True, **what), 0.1)
     assert {name: count for name, count in counted.replays.items() if count} == {came_of_it: 1}
 
 
 def test_the_last_ones_that_were_not_just_forwarded_are_remembered_and_no_more() -> None:
     counted = Tally()
-    counted.finished(trip(), 0.001)
+    counted.finished(exchange(), 0.001)
     assert not counted.notable
     for number in range(120):
-        counted.finished(trip(parked=0.3, path=f"/{number}" + "x" * 5000), 0.4)
+        counted.finished(exchange(parked=0.3, path=f"/{number}" + "x" * 5000), 0.4)
     assert [notable.number for notable in counted.notable] == list(range(71, 121))
     assert max(len(notable.path) for notable in counted.notable) == 200
 
@@ -99,10 +99,10 @@ def test_traffic_is_told_by_the_second_also_where_there_was_none(monkeypatch: py
     now = [1000.2]
     monkeypatch.setattr(tally, "time", SimpleNamespace(time=lambda: now[0]))
     counted = Tally()
-    counted.finished(trip(), 0.001)
-    counted.finished(trip(parked=0.1, replayed=True), 0.001)
+    counted.finished(exchange(), 0.001)
+    counted.finished(exchange(parked=0.1, replayed=True), 0.001)
     now[0] = 1003.9
-    counted.finished(trip(), 0.001)
+    counted.finished(exchange(), 0.001)
     now[0] = 1004.0
     found = counted.traffic(now[0])
     assert len(found) == tally.SECONDS
@@ -114,14 +114,14 @@ def test_traffic_is_told_by_the_second_also_where_there_was_none(monkeypatch: py
 def test_routes_that_are_no_more_are_forgotten() -> None:
     counted = Tally()
     for where in ("/", "/gone", "", "/_reauth/"):
-        counted.finished(trip(where=where), 0.001)
+        counted.finished(exchange(where=where), 0.001)
     counted.keep_only({"/"})
     assert {key[0] for key in counted.requests} == {"/", "", "/_reauth/"} == set(counted.durations)
 
 
 def test_it_costs_next_to_nothing() -> None:
     """Not a measurement: only that nobody made it a hundred times slower."""
-    counted, one = Tally(), trip()
+    counted, one = Tally(), exchange()
     since = time.process_time()
     for _ in range(10_000):
         counted.finished(one, 0.002)

@@ -1,17 +1,17 @@
-"""One request under way, and the line that the access log writes of it."""
+"""One request, from its first byte to its line in the access log."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import Protocol
 
-from aiohttp import web
-
-from reauth_proxy.clients.writing import ClientGone, write
+from reauth_proxy.clients.connection import ClientConnection
+from reauth_proxy.clients.writing import ClientGone
 from reauth_proxy.forward.content import EMPTY, Content
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.upload import Upload
+from reauth_proxy.http1.request import Request
 from reauth_proxy.http1.response import Fields
 from reauth_proxy.http1.wire import interim_head
 from reauth_proxy.session.tokens import AccessToken
@@ -40,7 +40,7 @@ class AccessLog(Protocol):
 class Observer(Protocol):
     """Counts requests."""
 
-    def finished(self, trip: Trip, seconds: float) -> None:
+    def finished(self, exchange: Exchange, seconds: float) -> None:
         """Note a request that ended, and how long it took."""
         ...
 
@@ -55,11 +55,16 @@ def path_of(target: str) -> str:
     return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{rest}"
 
 
-class Trip:
-    """One request under way: what it goes by, what the access log will say of it, what has to be ended with it."""
+class Exchange:
+    """A client's request and its answer: what they go by, what the access log will say, what has to be ended with them.
+
+    Attributes:
+        request: as the client sent it, on `connection`.
+        plan: what it goes by.
+    """
 
     __slots__ = (
-        "_request",
+        "connection",
         "content",
         "detail",
         "generation",
@@ -72,6 +77,7 @@ class Trip:
         "pauses",
         "plan",
         "replayed",
+        "request",
         "route",
         "size",
         "started",
@@ -84,12 +90,14 @@ class Trip:
     #: Set once the guard has let the request in.
     route: Route
 
-    def __init__(self, request: web.BaseRequest, plan: Plan, started: float) -> None:
+    def __init__(self, request: Request, connection: ClientConnection, plan: Plan, started: float) -> None:
+        self.request = request
+        self.connection = connection
         self.plan = plan
         self.started = started
         self.id = ""
         self.method = request.method
-        self.path = path_of(request._message.path)
+        self.path = path_of(request.target.decode("utf-8", "surrogateescape"))
         self.status = 0
         self.generation = 0
         #: With which it was sent last; None for none.
@@ -110,9 +118,8 @@ class Trip:
         self.upload: Upload | None = None
         #: The listed origin whose page asks, if one does.
         self.page: bytes | None = None
-        self._request = request
 
     def interim(self, status: int, reason: bytes, found: Fields) -> None:
         """Pass an interim response on (RFC 9110 section 15.2)."""
         with contextlib.suppress(ClientGone):
-            write(self._request, interim_head(status, reason, self.plan.response_rules.filter(found)))
+            self.connection.write(interim_head(status, reason, self.plan.response_rules.filter(found)))

@@ -1,10 +1,10 @@
-"""What the access log may have of a request's target; the rest of a trip shows in tests/forward/test_forwarder.py."""
+"""What the access log may have of a request's target; the rest shows in tests/forward/test_forwarder.py."""
 
 from __future__ import annotations
 
 import pytest
 
-from reauth_proxy.forward.trip import path_of
+from reauth_proxy.forward.exchange import path_of
 
 
 @pytest.mark.parametrize(
