@@ -57,11 +57,9 @@ def cli(context: click.Context, config_file: Path | None) -> None:
     if config_file is None:
         click.echo(context.get_help(), err=True)
         context.exit(WRONG_USAGE)
-    from reauth_proxy.system.compatibility import require_tested_aiohttp
     from reauth_proxy.system.process import spare_certificates
 
     with spare_certificates():
-        require_tested_aiohttp()
         from reauth_proxy.daemon.server import run
     context.exit(run(config_file))
 
@@ -169,9 +167,7 @@ def demo(context: click.Context, servers_only: bool, port: int | None) -> None:
       reauth-proxy demo --servers-only     then: reauth-proxy --config config.example.yaml
     """
     from reauth_proxy.demo import run
-    from reauth_proxy.system.compatibility import require_tested_aiohttp
 
-    require_tested_aiohttp()
     context.exit(run(servers_only, port))
 
 

@@ -13,10 +13,7 @@ from typing import Final
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-
-from reauth_proxy.system import compatibility
 
 ROOT: Final = Path(__file__).parent.parent
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -172,9 +169,3 @@ def test_make_installs_from_the_lock_unless_told_otherwise(target: str) -> None:
     for told in (["LOCKED="], ["LOCKED=0"]):
         assert "--require-hashes" not in steps(*told)
         assert "install --upgrade --upgrade-strategy eager --editable" in steps(*told)
-
-
-def test_the_range_of_aiohttp_is_the_one_that_is_looked_at_when_the_daemon_starts() -> None:
-    lowest, bound = compatibility.AIOHTTP
-    (wanted,) = [requirement for requirement in RUNTIME if requirement.name == "aiohttp"]
-    assert wanted.specifier == SpecifierSet(f">={lowest},<{bound}")
