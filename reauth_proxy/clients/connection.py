@@ -198,13 +198,14 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Read no more: what has come waits here."""
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on, unless something else waits still."""
-        if self.transport is not None and not (self._held_back or self._body.paused):
-            self.transport.resume_reading()
+        if self.transport is None or self.transport.is_closing() or self._held_back or self._body.paused:
+            return
+        self.transport.resume_reading()
 
     # -- answers ------------------------------------------------------------------------------------------------
 
