@@ -228,13 +228,13 @@ class ClientConnection(asyncio.Protocol):
         self.holding = False
         if self.transport is None:
             return
-        if sent is OPEN and self._body.complete and not self._ended:
-            self._request = None
-            self._idle_since = self._loop.time()
-            if self._held:
-                self.data_received(self.take_held())
+        if sent is not OPEN or self._ended or not self._body.complete:
+            self._end(until_closed=sent is LINGERING)
             return
-        self._end(until_closed=sent is LINGERING)
+        self._request = None
+        self._idle_since = self._loop.time()
+        if self._held:
+            self.data_received(self.take_held())
 
     def _end(self, *, until_closed: bool) -> None:
         """Close, once the rest of the content, or whatever comes, was read for a while (RFC 9112 section 9.6)."""
@@ -314,9 +314,10 @@ class ClientConnection(asyncio.Protocol):
             if now - self._head_at >= self.limits.header_timeout:
                 self._refuse(RequestTimeout("The header section took longer than `limits.header_timeout` allows."))
         elif self._request is None:
+            self._reader.rest()
             if not self._ended and now - self._idle_since >= self.limits.idle_timeout:
                 transport.close()
-        else:
+        elif not (self._body.complete or self._ended):
             self._judge_content(now)
         if (self.writing_paused or transport.is_closing()) and self._stall.too_long(
             left := unsent(transport), now, self.limits.write_timeout
@@ -328,8 +329,6 @@ class ClientConnection(asyncio.Protocol):
 
     def _judge_content(self, now: float) -> None:
         limits, body = self.limits, self._body
-        if body.complete or self._ended:
-            return
         if body.paused or self.holding:
             self._trickle.begin(self._requests, body.received, now)
         elif self._trickle.too_slow(self._requests, body.received, now, limits.header_timeout, limits.content_rate):
