@@ -80,9 +80,9 @@ async def _content(route: Route, response: Response) -> bytes:
         return response.body
     if connection.broken is not None:
         raise connection.broken
-    content = bytearray(connection.take_body())
+    content = bytearray(connection.body.take())
     try:
-        while data := await connection.read():
+        while data := await connection.body.read():
             content += data
             if len(content) > LONGEST:
                 raise UpstreamMalformed(f"The login's answer is longer than {LONGEST} bytes; it is not passed on.")

@@ -83,7 +83,7 @@ async def _relay(
             await client.drain()
         return len(response.body), keep_alive
     size = 0
-    data = connection.take_body()
+    data = connection.body.take()
     while True:
         if data:
             size += len(data)
@@ -93,7 +93,7 @@ async def _relay(
             head = b""
             if client.writing_paused:
                 await client.drain()
-        data = await connection.read()
+        data = await connection.body.read()
         if not data:
             break
     if chunked:

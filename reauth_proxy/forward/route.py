@@ -178,7 +178,7 @@ class Route:
             connection.fields,
             connection.length,
             connection.bodiless,
-            connection.take_body() if connection.complete else b"",
+            connection.body.take() if connection.complete else b"",
             connection,
             connection.dated,
         )

@@ -89,7 +89,7 @@ class Tunnel:
     async def run(self) -> None:
         """Pass bytes both ways until both sides have ended, or one is gone."""
         sent_early = self._client_connection.take_held()
-        early = self._connection.take_body()
+        early = self._connection.body.take()
         self._client.set_protocol(self._from_client)
         self._upstream.set_protocol(self._from_upstream)
         if early:

@@ -11,6 +11,8 @@ from typing import Final
 
 import httptools
 
+from reauth_proxy.http1.body import Body, Source
+
 #: Bounds of a header section: fields, and 1xx responses before the final one.
 MAX_HEAD_FIELDS: Final = 512
 MAX_INFORMATIONAL: Final = 32
@@ -31,7 +33,7 @@ class ResponseMessage:
     Attributes:
         status, reason, fields: the final response's header section, once `head_done`.
         length: its Content-Length, or None; `bodiless`: it has no content whatever its fields say.
-        complete: every byte of the message has been received.
+        body: its content.
         reusable: the connection may carry another exchange after this one.
         dated: it has a Date.
         continued: the upstream said 100 Continue.
@@ -40,8 +42,6 @@ class ResponseMessage:
 
     __slots__ = (
         "_asked_to_switch",
-        "_body",
-        "_body_size",
         "_expect_none",
         "_framing",
         "_informational",
@@ -50,7 +50,7 @@ class ResponseMessage:
         "_trailers",
         "_until_close",
         "bodiless",
-        "complete",
+        "body",
         "continued",
         "dated",
         "fields",
@@ -62,7 +62,8 @@ class ResponseMessage:
         "switched",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
+        self.body = Body(source)
         #: None: the next bytes need a new one.
         self._parser: httptools.HttpResponseParser | None = None
         self.switched = False
@@ -76,11 +77,9 @@ class ResponseMessage:
         self.length: int | None = None
         self.bodiless = False
         self.head_done = False
-        self.complete = False
+        self.body.begin()
         self.reusable = False
         self.continued = False
-        self._body: list[bytes] = []
-        self._body_size = 0
         self._expect_none = expect_none
         self._asked_to_switch = switch
         self._informational = 0
@@ -88,6 +87,11 @@ class ResponseMessage:
         self._framing = 0  # bytes since the last one of content
         self._until_close = False
         self.dated = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte of the message has been received."""
+        return self.body.complete
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -146,7 +150,7 @@ class ResponseMessage:
             if self._expect_none:
                 # llhttp cannot know that it answers a HEAD and would wait for content: it gets a successor.
                 self._parser = None
-                self.complete = True
+                self.body.finish()
         elif coding is not None:
             if coding.strip().lower() != b"chunked" or version == "1.0":  # RFC 9112 section 6.1
                 raise httptools.HttpParserError("a transfer coding that there is not")
@@ -176,10 +180,9 @@ class ResponseMessage:
     def on_body(self, data: bytes) -> None:
         if self.complete:
             raise httptools.HttpParserError("content in the answer to a HEAD")
-        self._body.append(data)
-        self._body_size += len(data)
+        self.body.feed(data)
         self._framing = 0
 
     def on_message_complete(self) -> None:
         if self.head_done and not self.switched:
-            self.complete = True
+            self.body.finish()

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to an upstream (RFC 9112), on httptools' parser.
 
 A connection carries one exchange at a time: :meth:`Connection.begin` writes a request, :meth:`Connection.response`
-waits for the header section, :meth:`Connection.read` takes content as it comes. Whoever holds the connection hands it
+waits for the header section, and its body has the content as it comes. Whoever holds the connection hands it
 back to its pool when the message is complete, or closes it.
 """
 
@@ -16,14 +16,13 @@ from typing import Final
 import httptools
 
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
+from reauth_proxy.http1.body import HIGH_WATER, ONE_READ
 from reauth_proxy.http1.response import Interim, ResponseMessage
 from reauth_proxy.session.stopped import grace
 from reauth_proxy.upstream.sending import Sending
 
-#: Unread response content at which the upstream is told to wait, in bytes.
-HIGH_WATER: Final = 256 * 1024
-#: With what the event loop reads at once.
-MOST_UNREAD: Final = HIGH_WATER + 256 * 1024
+#: Bytes of content that may wait for their reader: at the first of these the upstream is told to wait.
+MOST_UNREAD: Final = HIGH_WATER + ONE_READ
 #: Bytes that an upstream's header section may have.
 MAX_HEAD_BYTES: Final = 256 * 1024
 
@@ -58,7 +57,6 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         "_closing",
         "_continue_waiter",
         "_drain_waiter",
-        "_error",
         "_head_size",
         "_loop",
         "_on_lost",
@@ -73,7 +71,6 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         "address",
         "exchanges",
         "idle_since",
-        "reading_paused",
         "retired",
         "transport",
     )
@@ -81,7 +78,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None], write_timeout: float
     ) -> None:
-        super().__init__()
+        super().__init__(self)
         self._loop = loop
         self._write_timeout = write_timeout
         self._writing_paused = False
@@ -93,7 +90,6 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None  # the one reader
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None  # how long the header section may take
-        self.reading_paused = False
         self._closing = False
         self.exchanges = 0
         self.idle_since = 0.0
@@ -103,7 +99,6 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def _reset(self, *, expect_none: bool, switch: bool, interim: Interim | None) -> None:
         self._expect(expect_none=expect_none, switch=switch, interim=interim)
-        self._error: Exception | None = None
         self._head_size = 0
         self._touched = False
 
@@ -116,7 +111,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     @property
     def broken(self) -> Exception | None:
         """Why the response that is being received will never be whole; None as long as it may."""
-        return None if self.complete else self._error
+        return None if self.complete else self.body.error
 
     def silent(self, seconds: float) -> bool:
         """Tell whether a kept-alive connection has been unused for so long."""
@@ -149,7 +144,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send more content."""
         if self.transport is None or self._closing:
-            raise self._error or self._broken()
+            raise self.body.error or self._broken()
         self.transport.write(data)
 
     def start_clock(self, timeout: float) -> None:
@@ -165,8 +160,8 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         """
         try:
             while not self.head_done:
-                if self._error is not None:
-                    raise self._error
+                if self.body.error is not None:
+                    raise self.body.error
                 await self._progress()
         finally:
             if self._timer is not None:
@@ -180,36 +175,19 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     async def await_continue(self, timeout: float) -> None:
         """Wait for 100 Continue, a final header section, or the end of `timeout` seconds, whichever comes first."""
-        if self.continued or self.head_done or self._error or self.closed:
+        if self.continued or self.head_done or self.body.error or self.closed:
             return
         await self._continued_within(timeout)
 
-    async def read(self) -> bytes:
-        """Return the content that has arrived since the last call, waiting for some; b"" at the end of the message.
+    def pause_reading(self) -> None:
+        """Read no more: too much content waits."""
+        if self.transport is not None and not self._closing:
+            self.transport.pause_reading()
 
-        Raises:
-            UpstreamMalformed, ConnectionBroken: the message is not whole and never will be.
-        """
-        while not self._body:
-            if self.complete:
-                return b""
-            if self._error is not None:
-                raise self._error
-            await self._progress()
-        return self.take_body()
-
-    def take_body(self) -> bytes:
-        """Return the content received so far without waiting, and let more come."""
-        body = self._body
-        if not body:
-            return b""
-        self._body = []
-        self._body_size = 0
-        if self.reading_paused:
-            self.reading_paused = False
-            if self.transport is not None and not self._closing:
-                self.transport.resume_reading()
-        return body[0] if len(body) == 1 else b"".join(body)
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self.transport is not None and not self._closing:
+            self.transport.resume_reading()
 
     def close(self) -> None:
         """Close at once; nothing more is sent or delivered."""
@@ -231,8 +209,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self._go_on()
 
     def _fail(self, error: Exception) -> None:
-        if self._error is None:
-            self._error = error
+        self.body.fail(error)
         self.close()
         self._wake()
         self._release_writer()
@@ -262,7 +239,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.switched:
-            self._body.append(data)
+            self.body.feed(data)
             return
         if not self._receiving or self.complete:
             # Bytes after the end of a response, or before a request: never given to the next request.
@@ -285,7 +262,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
                 self._fail(UpstreamMalformed("The upstream switched protocols without being asked."))
                 return
             if early := data[upgrade.args[0] :]:
-                self._body.append(early)
+                self.body.feed(early)
             self._wake()
             return
         except httptools.HttpParserError:
@@ -307,10 +284,6 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
             if self._framing > MAX_HEAD_BYTES and not self.complete:
                 self._fail(UpstreamMalformed("There is too much framing around the upstream's content."))
                 return
-            if self._body_size > HIGH_WATER and not self.reading_paused and not self.complete:
-                self.reading_paused = True
-                assert self.transport is not None
-                self.transport.pause_reading()
         self._wake()
 
     def eof_received(self) -> None:
@@ -322,11 +295,11 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self.transport = None
-        if self._receiving and not self.complete and self._error is None:
+        if self._receiving and not self.complete and self.body.error is None:
             if self._until_close and exc is None and self._orderly:
-                self.complete = True  # RFC 9112 section 6.3 rule 8: ends with the connection
+                self.body.finish()  # RFC 9112 section 6.3 rule 8: ends with the connection
             else:
-                self._error = self._broken()
+                self.body.fail(self._broken())
         self._wake()
         self._release_writer()
         self._on_lost(self)

@@ -41,7 +41,7 @@ class Pair:
 
     async def content(self) -> bytes:
         found = b""
-        while data := await self.connection.read():
+        while data := await self.connection.body.read():
             found += data
         return found
 
@@ -193,9 +193,9 @@ async def test_an_unread_answer_makes_the_upstream_wait(pair: Pair) -> None:
     size = 8 * 1024 * 1024
     await pair.exchange(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
     pair.writer.write(b"x" * size)
-    while not pair.connection.reading_paused:
+    while not pair.connection.body.paused:
         await asyncio.sleep(0)
-    assert pair.connection._body_size < 1024 * 1024
+    assert pair.connection.body._waiting < 1024 * 1024
     assert len(await pair.content()) == size
 
 
@@ -224,9 +224,9 @@ async def test_content_taken_without_waiting_lets_more_come(pair: Pair) -> None:
     size = 4_000_000
     pair.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
     await pair.connection.response()
-    await until(lambda: pair.connection.reading_paused)
-    taken = len(pair.connection.take_body())
+    await until(lambda: pair.connection.body.paused)
+    taken = len(pair.connection.body.take())
     async with asyncio.timeout(5):
-        while data := await pair.connection.read():
+        while data := await pair.connection.body.read():
             taken += len(data)
     assert taken == size

@@ -40,7 +40,7 @@ async def ask(port: int, context: ssl.SSLContext) -> bytes:
         connection.begin(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", head=False)
         async with asyncio.timeout(10):
             await connection.response()
-            while data := await connection.read():
+            while data := await connection.body.read():
                 content += data
     finally:
         connection.close()
