@@ -486,6 +486,11 @@ _refused("extension-ending-in-lf", _chunked(b"5;a=b\nhello\r\n0\r\n\r\n"))
 _refused("extension-with-lf-hiding-a-chunk", _chunked(b"0;\n5\r\n\r\n" + HIDDEN))
 _refused("extension-with-cr", _chunked(b"5;a\rb\r\nhello\r\n0\r\n\r\n"))
 _refused("extension-with-nul", _chunked(b"5;a\x00b\r\nhello\r\n0\r\n\r\n"))
+_refused(
+    "extensions-with-a-byte-of-content-each",
+    _chunked((b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 100 + b"0\r\n\r\n"),
+    *(400, 431),
+)
 _refused("extension-with-quoted-lf", _chunked(b'5;a="\n"\r\nhello\r\n0\r\n\r\n'))
 _refused("extension-that-never-ends", _chunked(b"5;" + b"a" * 4 * HEADER_BYTES), 400, 413, 431)
 _refused("quoted-extension-that-never-ends", _chunked(b'5;a="' + b"b" * 4 * HEADER_BYTES), 400, 413, 431)
