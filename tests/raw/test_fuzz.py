@@ -18,8 +18,9 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reauth_proxy.clients.connection import ClientConnection
 from tests.raw.corpus import GOOD, REFUSED, SANITISED
-from tests.raw.stage import STATUS_OF, Stage, parse, staged
+from tests.raw.stage import PATIENCE, STATUS_OF, Stage, parse, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -134,6 +135,13 @@ class Wire(asyncio.Transport):
         self.protocol = stage.front()
         self.protocol.connection_made(self)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a request is whole, and not answered yet."""
+        connection = self.protocol
+        assert isinstance(connection, ClientConnection)
+        return not self.over and connection._request is not None and connection._body.complete
+
     def feed(self, piece: bytes) -> None:
         if not self.over:
             self.protocol.data_received(piece)
@@ -169,9 +177,10 @@ class Wire(asyncio.Transport):
 
 
 async def settled(stage: Stage, wires: list[Wire]) -> None:
-    """Return when nothing happens any more."""
+    """Return when nothing happens any more: nobody waits for an answer to a request that is whole."""
     before, quiet = None, 0
-    while quiet < QUIET:
+    until = asyncio.get_running_loop().time() + PATIENCE
+    while quiet < QUIET or (any(wire.waits for wire in wires) and asyncio.get_running_loop().time() < until):
         await asyncio.sleep(0)
         now = (sum(len(wire.heard) for wire in wires), len(stage.upstream.seen), stage.connections())
         quiet = quiet + 1 if now == before else 0
