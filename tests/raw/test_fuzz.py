@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from reauth_proxy.clients.connection import ClientConnection
 from tests.raw.corpus import GOOD, REFUSED, SANITISED
-from tests.raw.stage import PATIENCE, STATUS_OF, Stage, parse, staged
+from tests.raw.stage import STATUS_OF, Stage, parse, staged
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,6 +29,8 @@ BATCH: Final = 250
 ALLOWED: Final = {200, 400, 405, 413, 417, 421, 431, 501, 505}
 #: Turns of the event loop in which nothing happens any more, when nothing will.
 QUIET: Final = 10
+#: Seconds that an answer may take; a tunnel, and a request whose content never comes, has none.
+LONGEST_ANSWER: Final = 0.3
 
 BASES: Final = [case.data for case in REFUSED if len(case.data) < 2000]
 SERVED: Final = [case.data for case in SANITISED]
@@ -179,7 +181,7 @@ class Wire(asyncio.Transport):
 async def settled(stage: Stage, wires: list[Wire]) -> None:
     """Return when nothing happens any more: nobody waits for an answer to a request that is whole."""
     before, quiet = None, 0
-    until = asyncio.get_running_loop().time() + PATIENCE
+    until = asyncio.get_running_loop().time() + LONGEST_ANSWER
     while quiet < QUIET or (any(wire.waits for wire in wires) and asyncio.get_running_loop().time() < until):
         await asyncio.sleep(0)
         now = (sum(len(wire.heard) for wire in wires), len(stage.upstream.seen), stage.connections())
@@ -266,9 +268,9 @@ async def test_two_thousand_inputs_do_no_harm(stage: Stage, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(COMMON, max_examples=100_000 // BATCH)
+@settings(COMMON, max_examples=50_000 // BATCH)
 @given(seed=SEEDS)
-async def test_a_hundred_thousand_inputs_do_no_harm(stage: Stage, seed: int) -> None:
+async def test_fifty_thousand_inputs_do_no_harm(stage: Stage, seed: int) -> None:
     await endure(stage, seed)
 
 
