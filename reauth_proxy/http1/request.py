@@ -19,9 +19,8 @@ Fields = list[tuple[bytes, bytes]]
 
 _END: Final = b"\r\n\r\n"
 #: RFC 9112 section 3, after empty lines (section 2.2); methods are those in capitals that a registry may have.
-_REQUEST_LINE: Final = re.compile(rb"(?:\r\n)*[A-Z][A-Z_-]{0,31} [\x21-\x7e\x80-\xff]+ HTTP/[0-9]\.[0-9]\r\n")
-#: The same, as far as its version.
 _VERSION: Final = re.compile(rb"(?:\r\n)*[A-Z][A-Z_-]{0,31} [\x21-\x7e\x80-\xff]+ HTTP/([0-9]\.[0-9])")
+_REQUEST_LINE: Final = re.compile(_VERSION.pattern + rb"\r\n")
 _SUPPORTED: Final = frozenset({b"1.0", b"1.1"})
 #: Kept by a connection that waits.
 _NONE: Final[Fields] = []
@@ -127,16 +126,15 @@ class RequestReader:
             self._parser = None  # It takes what follows for another protocol.
         except httptools.HttpParserError:
             raise self._refused() from None
-        if not self._head_done:
-            if len(head) > self.header_bytes:
-                raise self._too_long()
-            return end, None
         if len(head) > self.header_bytes:
             raise self._too_long()
+        if not self._head_done:
+            return end, None
         if not _REQUEST_LINE.match(head):  # The parser takes two spaces for one, and RTSP for HTTP.
             raise BadRequest("The request line is not valid.")
+        request = self._request(parser)
         self.head = b""
-        return end, self._request(parser)
+        return end, request
 
     def _begin(self) -> None:
         self._target = b""
@@ -171,13 +169,19 @@ class RequestReader:
         return request
 
     def _expect_content(self, request: Request) -> None:
-        """Have a new parser take the content of a request with Upgrade, for which httptools says that there is none."""
+        """Have a new parser take the content of a request with Upgrade; httptools says that there is none.
+
+        It has not judged the framing then, either.
+        """
         framing = [field for field in request.fields if field[0].lower() in (b"content-length", b"transfer-encoding")]
         if framing:
             self._begin()
             self._parser = httptools.HttpRequestParser(self)
             lines = [b"%b: %b\r\n" % field for field in framing]
-            self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: h\r\n%b\r\n" % b"".join(lines))
+            try:
+                self._parser.feed_data(b"POST / HTTP/1.1\r\nHost: h\r\n%b\r\n" % b"".join(lines))
+            except httptools.HttpParserError:
+                raise BadRequest(_NOT_VALID) from None
 
     def take_content(self, data: bytes, start: int) -> int:
         """Take content of the newest request; return where what follows begins in `data`.

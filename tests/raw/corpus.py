@@ -486,6 +486,12 @@ _refused("extension-ending-in-lf", _chunked(b"5;a=b\nhello\r\n0\r\n\r\n"))
 _refused("extension-with-lf-hiding-a-chunk", _chunked(b"0;\n5\r\n\r\n" + HIDDEN))
 _refused("extension-with-cr", _chunked(b"5;a\rb\r\nhello\r\n0\r\n\r\n"))
 _refused("extension-with-nul", _chunked(b"5;a\x00b\r\nhello\r\n0\r\n\r\n"))
+for _coding in (b"gzip", b"chunked, gzip", b"xchunked"):
+    _refused(
+        f"coding-{_coding.decode()}-behind-an-upgrade",
+        _post(b"Connection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: " + _coding, content=HIDDEN),
+        *(400, 501),
+    )
 _refused(
     "extensions-with-a-byte-of-content-each",
     _chunked((b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 100 + b"0\r\n\r\n"),
