@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 #: Bytes behind a request that is being answered, beyond which no more are read until it is.
 MOST_HELD: Final = 64 * 1024
 
-
 Handler = Callable[["Request", "ClientConnection"], Awaitable[Sent]]
 
 
@@ -198,8 +197,9 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Read no more: what has come waits here."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
+        if self.transport is None or self.transport.is_closing() or (self._held_back and self._body.paused):
+            return  # The other one has paused it already.
+        self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Read on, unless something else waits still."""
@@ -232,6 +232,7 @@ class ClientConnection(asyncio.Protocol):
             self._end(until_closed=sent is LINGERING)
             return
         self._request = None
+        self._body.take()  # What nobody has read.
         self._idle_since = self._loop.time()
         if self._held:
             self.data_received(self.take_held())
