@@ -102,7 +102,6 @@ TESTED_ELSEWHERE: Final = {
     "frontend/endpoints.py": "tests/contract/test_frontend.py",
     "forward/route.py": "tests/forward/test_forwarder.py",
     "forward/upload.py": "tests/forward/test_forwarder.py",
-    "http1/request.py": "tests/raw and tests/clients/test_listener.py",
     "http1/wire.py": "tests/forward/test_forwarder.py, byte by byte",
     "http1/sockets.py": "tests/upstream/test_connection.py and tests/clients/test_listener.py",
     "http1/extent.py": "tests/clients/test_listener.py and tests/raw",

@@ -12,8 +12,7 @@ from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.http1.request import Request
-from reauth_proxy.http1.response import Fields
-from reauth_proxy.http1.wire import interim_head
+from reauth_proxy.http1.wire import Fields, interim_head
 from reauth_proxy.session.tokens import AccessToken
 
 

@@ -42,7 +42,7 @@ class Chunked:
 
     Attributes:
         done: all of it has come, trailers included.
-        overhead: bytes around it that nobody needs: chunk extensions and trailers.
+        overhead: bytes around it that nobody needs, chunk extensions and trailers, less those of content.
     """
 
     __slots__ = ("_left", "_length", "_line", "_trailers", "done", "overhead")
@@ -61,6 +61,7 @@ class Chunked:
             if self._left:
                 step = min(self._left, len(data) - start)
                 self._left -= step
+                self.overhead -= step
                 start += step
                 continue
             found = data.find(b"\n", start)

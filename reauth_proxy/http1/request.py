@@ -14,8 +14,7 @@ import httptools
 from reauth_proxy.errors import BadRequest, FieldsTooLarge, Refusal, VersionNotSupported
 from reauth_proxy.http1.body import Body
 from reauth_proxy.http1.extent import Chunked, Counted
-
-Fields = list[tuple[bytes, bytes]]
+from reauth_proxy.http1.wire import Fields
 
 _END: Final = b"\r\n\r\n"
 #: RFC 9112 section 3, after empty lines (section 2.2); methods are those in capitals that a registry may have.
@@ -193,7 +192,7 @@ class RequestReader:
         assert content is not None, "there is content to come"
         assert self._parser is not None
         end = content.end(data, start)
-        if content.overhead > self.header_bytes + self._body.received:
+        if content.overhead > self.header_bytes:
             raise BadRequest("There is too much framing around the content.")
         try:
             self._parser.feed_data(data if end - start == len(data) else data[start:end])

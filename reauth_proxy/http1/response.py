@@ -12,6 +12,7 @@ from typing import Final
 import httptools
 
 from reauth_proxy.http1.body import Body, Source
+from reauth_proxy.http1.wire import Fields
 
 #: Bounds of a header section: fields, and 1xx responses before the final one.
 MAX_HEAD_FIELDS: Final = 512
@@ -22,7 +23,6 @@ _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 #: Lengths of the names that matter here.
 _SIZES: Final = frozenset({len("Date"), len("Content-Length"), len("Transfer-Encoding")})
 
-Fields = list[tuple[bytes, bytes]]
 #: Takes status, reason and fields of an interim response as it comes (RFC 9110 section 15.2).
 Interim = Callable[[int, bytes, Fields], None]
 

@@ -6,6 +6,9 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
+#: Field lines as they came: names and values, in order, with repeats.
+Fields = list[tuple[bytes, bytes]]
+
 LAST_CHUNK: Final = b"0\r\n\r\n"
 #: The interim answer to `Expect: 100-continue` (RFC 9110 section 15.2.1).
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
