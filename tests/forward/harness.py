@@ -39,12 +39,16 @@ class ScriptedSession:
         self.asked: list[bool] = []
         self.replaced: list[int] = []
         self.newer: AccessToken | BaseException | None = token(2)
-        self.logouts = 0
         self.waits = True
         self.life = 0
         self.accepted: AccessToken | None = None
         #: While it is held, a rejected token's successor takes its time.
         self.gate = Gate()
+
+    def begin(self, *, life: int) -> None:
+        """Somebody signs in; whoever was signed in is not any more."""
+        self.life = life
+        self.current = token(1).in_life(life)
 
     def usable(self) -> AccessToken | None:
         return self.current

@@ -10,6 +10,7 @@ from typing import Literal
 
 import pytest
 
+from tests.fakes.arrivals import until
 from tests.forward.harness import Bench, bench, head
 
 UPGRADE = (
@@ -171,21 +172,25 @@ async def test_a_tunnel_without_a_byte_is_ended_in_time_and_one_with_a_byte_now_
 
 @pytest.mark.parametrize("on_logout", ["keep", "close"])
 async def test_what_happens_to_tunnels_when_the_session_ends_is_a_choice(on_logout: Literal["keep", "close"]) -> None:
-    async with bench(idle_timeout=0.2, on_logout=on_logout) as run:
+    async with bench(on_logout=on_logout) as run:
+        run.session.begin(life=1)
         client, _, reader, writer = await tunnel(run)
-        run.session.logouts += 1
+        run.session.begin(life=2)
         if on_logout == "close":
             async with asyncio.timeout(5):
                 assert await client.read() == b""
                 assert await reader.read() == b""
-            after, _, _, after_writer = await tunnel(run)  # of the next session
-            after_writer.write(b"hello")
-            assert await after.readexactly(5) == b"hello"
-        else:
-            for _ in range(10):
-                writer.write(b"x")
-                assert await client.readexactly(1) == b"x"
-                await asyncio.sleep(0.02)
+            client, _, reader, writer = await tunnel(run)  # of the next session
+        await looked_at(run)
+        writer.write(b"hello")
+        assert await client.readexactly(5) == b"hello"
+
+
+async def looked_at(run: Bench) -> None:
+    """Return once all tunnels have been looked at."""
+    tunnels = run.forwarder.tunnels
+    due = tunnels._due
+    await until(lambda: tunnels._due > due)
 
 
 async def test_tunnels_are_ended_in_order_when_the_time_to_drain_is_over() -> None:
