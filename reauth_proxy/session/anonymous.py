@@ -12,7 +12,6 @@ class Anonymous:
     """Nobody: there is no token, and there never will be one."""
 
     generation: Final = 0
-    logouts: Final = 0
     life: Final = 0
     waits: Final = False
     name: Final = "none"

@@ -84,11 +84,6 @@ class View:
         """The number of the present life, 0 while nobody is signed in; a request belongs to the one it began in."""
         return self._book.life
 
-    @property
-    def logouts(self) -> int:
-        """How often the session ended; what belongs to the session that was compares it."""
-        return self._book.stats.logouts
-
     def snapshot(self, now: Instant) -> Snapshot:
         """Return what the session looks like now."""
         problem = self._book.problem or (_UNREAD if self.rests else None)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reauth_proxy.clients import connection, listener
 from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.clients.limits import READ_BUFFER, Limits
 from reauth_proxy.clients.writing import CLOSED, OPEN, Sent
@@ -26,7 +27,23 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.reading = True
-        self.closed = False
+        self.closed = self.ended = False
+        self.written = b""
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.ended = True
+
+    def get_protocol(self) -> Any:
+        return None
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def pause_reading(self) -> None:
         assert self.reading, "paused twice"
@@ -57,7 +74,7 @@ class Client:
         self.connection = ClientConnection(set(), self.handle, Limits(), asyncio.get_running_loop())
         self.connection.connection_made(self.wire)
 
-    async def handle(self, request: Request, connection: ClientConnection) -> Sent:
+    async def handle(self, request: Request, _: ClientConnection) -> Sent:
         await self.gate.wait()
         self.answered.append(request.target)
         return self.sent
@@ -98,3 +115,66 @@ async def test_the_rest_of_content_that_nobody_wants_is_read_and_then_the_connec
     client.connection.data_received(whole[-1:])
     assert client.wire.closed
     client.connection.connection_lost(None)
+
+
+async def test_whoever_was_refused_and_stays_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER", 0.01)
+    client = Client()
+    client.connection.data_received(b"\x16\x03\x01")
+    assert client.wire.written.startswith(b"HTTP/1.1 400 ")
+    assert client.wire.ended
+    assert not client.wire.closed, "it may be sending still"
+    client.connection.data_received(GET)
+    await until(lambda: client.wire.closed)
+    assert client.answered == []
+
+
+async def test_whoever_never_sends_the_rest_of_the_content_is_closed_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "LINGER", 0.01)
+    client = Client(CLOSED)
+    client.connection.data_received(post(100)[:-1])
+    client.gate.set()
+    await until(lambda: client.answered == [b"/first"])
+    await until(lambda: client.wire.closed)
+
+
+async def test_a_client_that_waits_for_a_100_is_not_too_slow() -> None:
+    client = Client()
+    client.connection.data_received(post(100)[:-100])
+    client.connection.holding = True
+    for now in (0.0, 100.0, 109.0):
+        client.connection.sweep(now)
+    assert client.connection._body.error is None
+    client.connection.holding = False
+    client.connection.sweep(120.0)
+    assert client.connection._body.error is not None, "it was told to go on"
+    client.connection.connection_lost(None)
+
+
+async def test_a_connection_that_waits_keeps_no_parser() -> None:
+    client = Client()
+    client.gate.set()
+    client.connection.data_received(GET)
+    await until(lambda: client.connection.idle)
+    client.connection.sweep(asyncio.get_running_loop().time())
+    assert client.connection._reader._parser is None
+    client.connection.data_received(GET)
+    await until(lambda: len(client.answered) == 2)
+
+
+async def test_who_has_been_idle_for_long_may_have_sent_a_request_when_draining_begins() -> None:
+    front = listener.Listener(Client().handle, Limits())
+    wire, idle = Wire(), front()
+    assert isinstance(idle, ClientConnection)
+    idle.connection_made(wire)
+    idle._idle_since -= 1000
+    draining = asyncio.create_task(front.drained())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not wire.closed
+    await until(lambda: wire.closed)
+    idle.connection_lost(None)
+    await draining
+    await front.shutdown(0)

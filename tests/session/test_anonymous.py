@@ -11,4 +11,4 @@ async def test_it_never_has_a_token_and_never_waits() -> None:
     assert nobody.usable() is None
     assert await nobody.token(fresh=True) is None
     assert nobody.rejected(Attempt(0, 0)) == Relay()
-    assert (nobody.waits, nobody.generation, nobody.logouts, nobody.life) == (False, 0, 0, 0)
+    assert (nobody.waits, nobody.generation, nobody.life) == (False, 0, 0)
