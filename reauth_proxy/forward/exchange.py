@@ -16,32 +16,18 @@ from reauth_proxy.http1.wire import Fields, interim_head
 from reauth_proxy.session.tokens import AccessToken
 
 
-class AccessLog(Protocol):
-    """Writes one line for each request that ended."""
-
-    enabled: bool
-
-    def finished(
-        self,
-        request_id: str,
-        method: str,
-        path: str,
-        status: int,
-        duration: float,
-        generation: int,
-        outcome: str,
-        bytes_out: int,
-    ) -> None:
-        """Note a request: `duration` in seconds, `path` without its query, `bytes_out` of content."""
-        ...
-
-
 class Observer(Protocol):
     """Counts requests."""
 
     def finished(self, exchange: Exchange, seconds: float) -> None:
         """Note a request that ended, and how long it took."""
         ...
+
+
+class AccessLog(Observer, Protocol):
+    """Writes one line for each request that ended."""
+
+    enabled: bool
 
 
 def path_of(target: str) -> str:

@@ -99,16 +99,7 @@ class Forwarder:
             if self._observer is not None:
                 self._observer.finished(exchange, seconds)
             if self._access.enabled:
-                self._access.finished(
-                    exchange.id,
-                    exchange.method,
-                    exchange.path,
-                    exchange.status,
-                    seconds,
-                    exchange.generation,
-                    exchange.outcome,
-                    exchange.size,
-                )
+                self._access.finished(exchange, seconds)
             if exchange.content is not EMPTY:
                 await self._let_go(exchange)
 

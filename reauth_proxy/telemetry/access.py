@@ -13,7 +13,10 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from reauth_proxy.forward.exchange import Exchange
 
 #: Lines wait at most this many seconds, and at most this many together.
 DELAY: Final = 0.05
@@ -57,33 +60,18 @@ class AccessLog:
         self._second = -1
         self._stamp = ""
 
-    def finished(
-        self,
-        request_id: str,
-        method: str,
-        path: str,
-        status: int,
-        duration: float,
-        generation: int,
-        outcome: str,
-        bytes_out: int,
-    ) -> None:
-        """Note one request.
-
-        Args:
-            path: without its query.
-            duration: in seconds.
-            bytes_out: of content.
-        """
+    def finished(self, exchange: Exchange, seconds: float) -> None:
+        """Note a request that ended, and how long it took."""
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         self._lines.append(
-            f'{{"event":"request.finished","request_id":{quoted(request_id)},"method":{quoted(method)},'
-            f'"path":{quoted(path)},"status":{status},"duration":{duration:.6f},"generation":{generation},'
-            f'"outcome":"{outcome}","bytes_out":{bytes_out},"level":"info",'
+            f'{{"event":"request.finished","request_id":{quoted(exchange.id)},"method":{quoted(exchange.method)},'
+            f'"path":{quoted(exchange.path)},"status":{exchange.status},"duration":{seconds:.6f},'
+            f'"generation":{exchange.generation},"outcome":"{exchange.outcome}",'
+            f'"bytes_out":{exchange.size},"level":"info",'
             f'"timestamp":"{self._stamp}.{int((now - second) * 1000):03d}Z"}}\n'
         )
         if self._timer is None:

@@ -7,13 +7,16 @@ import os
 import sys
 import threading
 from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
 from reauth_proxy.telemetry import redact
 from reauth_proxy.telemetry.access import AccessLog, request_id
 from reauth_proxy.telemetry.output import Output
+
+if TYPE_CHECKING:
+    from reauth_proxy.forward.exchange import Exchange
 
 __all__ = ["AccessLog", "access_log", "configure", "finish", "request_id", "take_tracebacks"]
 
@@ -50,27 +53,17 @@ class _Bridge(logging.Handler):
 class _ConsoleAccessLog(AccessLog):
     """The access log for people: through structlog, in its colours."""
 
-    def finished(
-        self,
-        request_id: str,
-        method: str,
-        path: str,
-        status: int,
-        duration: float,
-        generation: int,
-        outcome: str,
-        bytes_out: int,
-    ) -> None:
+    def finished(self, exchange: Exchange, seconds: float) -> None:
         structlog.get_logger().info(
             "request.finished",
-            method=method,
-            path=path.encode("utf-8", "backslashreplace").decode(),
-            status=status,
-            outcome=outcome,
-            generation=generation,
-            duration=round(duration, 4),
-            bytes_out=bytes_out,
-            request_id=request_id,
+            method=exchange.method,
+            path=exchange.path.encode("utf-8", "backslashreplace").decode(),
+            status=exchange.status,
+            outcome=exchange.outcome,
+            generation=exchange.generation,
+            duration=round(seconds, 4),
+            bytes_out=exchange.size,
+            request_id=exchange.id,
         )
 
 

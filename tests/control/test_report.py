@@ -14,7 +14,7 @@ from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.snapshot import Snapshot
 from reauth_proxy.telemetry.tally import Tally
 from reauth_proxy.upstream.pool import Census, Pool
-from tests.telemetry.test_tally import exchange
+from tests.fakes.exchanges import exchange
 
 NOW = 1_800_000_000.0
 WELL = Snapshot("fresh", 3, 41.0, None, 2, False, None)

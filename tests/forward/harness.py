@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from reauth_proxy.clients.limits import Limits
 from reauth_proxy.clients.listener import Listener
+from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.forward.fields import FieldChanges, RequestRules, ResponseRules
 from reauth_proxy.forward.forwarder import Forwarder
 from reauth_proxy.forward.plan import Plan
@@ -77,9 +78,9 @@ class Lines(list[dict[str, Any]]):
 
     enabled = True
 
-    def finished(self, *values: Any) -> None:
-        names = ("request_id", "method", "path", "status", "duration", "generation", "outcome", "bytes_out")
-        self.append(dict(zip(names, values, strict=True)))
+    def finished(self, exchange: Exchange, seconds: float) -> None:
+        names = ("id", "method", "path", "status", "generation", "outcome", "size")
+        self.append({"duration": seconds, **{name: getattr(exchange, name) for name in names}})
 
 
 class Bench:

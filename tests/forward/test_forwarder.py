@@ -44,14 +44,14 @@ async def test_a_request_reaches_the_upstream_with_the_token_and_its_answer_the_
         assert await head(client) == b"HTTP/1.1 299 As You Like\r\nb: 1\r\nA: 2\r\nContent-Length: 2\r\n\r\n"
         assert await client.readexactly(2) == b"ok"
         assert run.log[0] | {"duration": 0} == {
-            "request_id": "me",
+            "id": "me",
             "method": "GET",
             "path": "/a%2Fb",
             "status": 299,
             "duration": 0,
             "generation": 1,
             "outcome": "forwarded",
-            "bytes_out": 2,
+            "size": 2,
         }
 
 

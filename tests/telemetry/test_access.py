@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from reauth_proxy.telemetry import access
 from reauth_proxy.telemetry.access import AccessLog, quoted, request_id
+from tests.fakes.exchanges import exchange
 
 
 def note(log: AccessLog, number: int = 1, path: str = "/") -> None:
-    log.finished(f"id-{number}", "GET", path, 200, 0.0123456, 7, "forwarded", 99)
+    log.finished(exchange(id=f"id-{number}", path=path, generation=7), 0.0123456)
 
 
 async def test_a_line_says_what_became_of_a_request() -> None:

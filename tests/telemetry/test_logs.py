@@ -15,6 +15,7 @@ import structlog
 
 from reauth_proxy.session.tokens import Secret
 from reauth_proxy.telemetry import logs, redact
+from tests.fakes.exchanges import exchange
 
 
 class Terminal(io.StringIO):
@@ -166,7 +167,7 @@ async def test_lines_of_both_kinds_stay_in_order() -> None:
     out = io.StringIO()
     logs.configure("info", "json", out)
     access = logs.access_log()
-    access.finished("1", "GET", "/", 200, 0.1, 1, "forwarded", 0)
+    access.finished(exchange(), 0.1)
     structlog.get_logger().info("server.drained")
     access.close()
     assert [line["event"] for line in lines(out)] == ["request.finished", "server.drained"]
@@ -176,7 +177,7 @@ async def test_for_people_the_access_log_is_a_line_like_any_other() -> None:
     out = io.StringIO()
     logs.configure("info", "console", out)
     access = logs.access_log()
-    access.finished("1", "GET", "/a\udcffb", 200, 0.1, 1, "forwarded", 0)
+    access.finished(exchange(path="/a\udcffb"), 0.1)
     access.close()
     assert "request.finished" in out.getvalue()
     assert "status=200" in out.getvalue()

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.telemetry import tally
 from reauth_proxy.telemetry.tally import Second, Tally
-
-
-def exchange(**what: Any) -> Exchange:
-    """Return a request that has ended; a Exchange as far as a Tally looks at it."""
-    known: dict[str, Any] = {
-        "where": "/",
-        "method": "GET",
-        "status": 200,
-        "outcome": "forwarded",
-        "parked": 0.0,
-        "replayed": False,
-        "detail": None,
-        "id": "id-1",
-        "path": "/a",
-        "generation": 3,
-        "route": SimpleNamespace(statuses=frozenset({401})),
-    }
-    return cast(Exchange, SimpleNamespace(**{**known, **what}))
+from tests.fakes.exchanges import exchange
 
 
 def test_requests_are_counted_by_route_method_status_and_outcome() -> None:
