@@ -17,6 +17,7 @@ from reauth_proxy.stores.file import FileStore
 from reauth_proxy.stores.flock import FileLock
 from reauth_proxy.stores.watch import Watch
 from reauth_proxy.stores.worker import Worker
+from tests.stores.beside import FILES
 
 #: Whoever does not touch the lock file for so long has been stopped.
 SHORT = 0.3
@@ -64,14 +65,7 @@ async def test_a_stopped_holder_loses_the_lock_and_its_late_write_is_refused(tmp
         with pytest.raises(StoreSuperseded), one.turn():
             pass
     assert await other.load() == NEW
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "session.json",
-        "session.json.backup",
-        "session.json.lock",
-        "session.json.turn",
-        "session.json.users",
-        "session.json.alone",
-    }
+    assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
 async def test_a_holder_that_could_touch_nothing_on_a_read_only_disk_keeps_its_lock(

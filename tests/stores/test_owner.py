@@ -18,6 +18,7 @@ import pytest
 from reauth_proxy.session.tokens import Secret, StoredSession
 from reauth_proxy.stores.file import FileStore
 from reauth_proxy.stores.owner import other_owner
+from tests.stores.beside import FILES
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become, or give files to, another user")
 
@@ -111,18 +112,10 @@ async def by_root(path: Path, session: StoredSession = SESSION) -> None:
 async def test_everything_that_root_makes_belongs_to_whom_the_directory_belongs(directory: Path) -> None:
     path = directory / "session.json"
     await by_root(path)
-    names = (
-        "session.json",
-        "session.json.backup",
-        "session.json.lock",
-        "session.json.turn",
-        "session.json.users",
-        "session.json.alone",
-    )
-    assert owners(directory) == dict.fromkeys(names, THEIRS)
+    assert owners(directory) == dict.fromkeys(FILES, THEIRS)
     assert await asyncio.to_thread(run, GO_ON, path, NOBODY) == "saved"
     await by_root(path, NEXT)
-    assert owners(directory) == dict.fromkeys(names, THEIRS)
+    assert owners(directory) == dict.fromkeys(FILES, THEIRS)
     assert await asyncio.to_thread(run, LOAD, path, NOBODY) == "loaded 2"
 
 
