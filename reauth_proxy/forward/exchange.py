@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Protocol
+from enum import Enum
+from typing import Final, Protocol
 
 from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.clients.writing import ClientGone
 from reauth_proxy.forward.content import EMPTY, Content
+from reauth_proxy.forward.fields import RequestFields
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.http1.request import Request
 from reauth_proxy.http1.wire import Fields, interim_head
 from reauth_proxy.session.tokens import AccessToken
+
+
+class Phase(Enum):
+    """How far a request has come."""
+
+    JUDGED = "being judged"
+    PARKED = "parked for a token"
+    SENT = "sent upstream"
+    ANSWERED = "being answered"
+    ENDED = "ended"
+
+
+JUDGED: Final = Phase.JUDGED
+PARKED: Final = Phase.PARKED
+SENT: Final = Phase.SENT
+ANSWERED: Final = Phase.ANSWERED
+ENDED: Final = Phase.ENDED
 
 
 class Observer(Protocol):
@@ -43,68 +62,84 @@ def path_of(target: str) -> str:
 class Exchange:
     """A client's request and its answer: what they go by, what the access log will say, what has to be ended with them.
 
+    What most requests do not have stands in the class, and in the instance only where it differs.
+
     Attributes:
         request: as the client sent it, on `connection`.
         plan: what it goes by.
+        id: the client's X-Request-Id where it is a sane one, or one made here.
+        phase: how far it has come.
+        found: its fields, filtered; `tail`: the part of its header section that is the same in every try.
+        target: in origin-form, byte for byte.
+        route: its route, once the guard has let it in; `where`: its name.
     """
 
-    __slots__ = (
-        "connection",
-        "content",
-        "detail",
-        "generation",
-        "id",
-        "method",
-        "outcome",
-        "page",
-        "parked",
-        "path",
-        "pauses",
-        "plan",
-        "replayed",
-        "request",
-        "route",
-        "size",
-        "started",
-        "status",
-        "token",
-        "upload",
-        "where",
-    )
+    # -- what the client asks for ------------------------------------------------------------------------------
 
-    #: Set once the guard has let the request in.
+    found: RequestFields
+    tail: bytes
+    target: bytes
+    #: Its Content-Length.
+    length: int | None = None
+    #: The client waits for 100 Continue before it sends its content (RFC 9110 section 10.1.1).
+    expects = False
+    #: It asks for a WebSocket (RFC 6455 section 4.1); any other Upgrade is dropped.
+    websocket = False
+    #: The client speaks HTTP/1.0.
+    old = False
+    #: How many more hops an OPTIONS may make (RFC 9110 section 7.6.2); 0: it ends here.
+    hops: int | None = None
+    #: The listed origin whose page asks, if one does.
+    page: bytes | None = None
+    content: Content = EMPTY
+    upload: Upload | None = None
+
+    # -- what becomes of it ------------------------------------------------------------------------------------
+
     route: Route
+    where = ""
+    phase = JUDGED
+    #: With which it was sent last; None for none.
+    token: AccessToken | None = None
+    generation = 0
+    #: Seconds that it waited for a refresh.
+    parked = 0.0
+    #: It was sent again with a newer token.
+    replayed = False
+    #: How often it was sent again with the same token.
+    pauses = 0
+
+    # -- how it ends -------------------------------------------------------------------------------------------
+
+    id = ""
+    status = 0
+    outcome = "aborted"
+    #: Bytes of content that went to the client.
+    size = 0
+    #: Why it was refused, in words that repeat nothing of it.
+    detail: str | None = None
 
     def __init__(self, request: Request, connection: ClientConnection, plan: Plan, started: float) -> None:
         self.request = request
         self.connection = connection
         self.plan = plan
         self.started = started
-        self.id = ""
         self.method = request.method
-        self.path = path_of(request.target.decode("utf-8", "surrogateescape"))
-        self.status = 0
-        self.generation = 0
-        #: With which it was sent last; None for none.
-        self.token: AccessToken | None = None
-        self.outcome = "aborted"
-        self.size = 0
-        #: The name of its route, once there is one.
-        self.where = ""
-        #: Seconds that it waited for a refresh.
-        self.parked = 0.0
-        #: It was sent again with a newer token.
-        self.replayed = False
-        #: How often it was sent again with the same token.
-        self.pauses = 0
-        #: Why it was refused, in words that repeat nothing of it.
-        self.detail: str | None = None
-        self.content: Content = EMPTY
-        self.upload: Upload | None = None
-        #: The listed origin whose page asks, if one does.
-        self.page: bytes | None = None
+
+    @property
+    def path(self) -> str:
+        """What the log may have of the target."""
+        return path_of(self.request.target.decode("utf-8", "surrogateescape"))
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client's connection may carry another request after this one."""
+        return self.request.persistent and not self.found.close and self.request.body.complete
 
     def interim(self, status: int, reason: bytes, found: Fields) -> None:
         """Pass an interim response on (RFC 9110 section 15.2)."""
         with contextlib.suppress(ClientGone):
             self.connection.write(interim_head(status, reason, self.plan.response_rules.filter(found)))
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.id} {self.method} {self.phase.value} route={self.where!r} status={self.status}>"

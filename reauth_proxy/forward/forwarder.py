@@ -22,7 +22,7 @@ from reauth_proxy.forward.own import CALLBACK, HERE, Own
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.receiving import receive
 from reauth_proxy.forward.relay import CutOff, relay
-from reauth_proxy.forward.request import ClientRequest
+from reauth_proxy.forward.request import judge, plainly
 from reauth_proxy.forward.route import Response, Route
 from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.tunnel import Tunnels
@@ -141,31 +141,31 @@ class Forwarder:
             ClientGone, asyncio.CancelledError: nobody waits for an answer any more.
         """
         plan = exchange.plan
-        client = ClientRequest(exchange.request, exchange.connection.peer, plan.request_rules)
-        exchange.id = self._request_id(client.given_id)
-        if (answer := self._admit(exchange, client)) is not None:
+        judge(exchange)
+        exchange.id = self._request_id(exchange.found.request_id)
+        if (answer := self._admit(exchange)) is not None:
             return answer
-        if client.target.startswith(HERE):
-            return await self._here(exchange, client)
-        route = self._choose(exchange, client)
-        if client.hops == 0:
-            return self._answer(exchange, client, problems.end_of_the_road)
+        if exchange.target.startswith(HERE):
+            return await self._here(exchange)
+        route = self._choose(exchange)
+        if exchange.hops == 0:
+            return self._answer(exchange, problems.end_of_the_road)
         session = route.session
         life = session.life
-        content = exchange.content = await receive(exchange, client, plan.keeping, self.spool, plan.limits.content)
+        content = exchange.content = await receive(exchange, plan.keeping, self.spool, plan.limits.content)
         token = session.usable()
         if token is None or token.life != life:  # none, an expired one, or one to be renewed: this may park
             ask = session.token(fresh=is_long(content), life=life)
             token = await self._parked(exchange, ask, waits=session.waits)
-        response = await send(exchange, client, token)
+        response = await send(exchange, token)
         lines: list[bytes] = []
         exchange.outcome = "forwarded"
         while route.rejects(response):
-            response, again = await self._replace(exchange, client, response, lines)
+            response, again = await self._replace(exchange, response, lines)
             if not again:
                 break
         else:
-            route.accepted(exchange.token, client.target, response.status)
+            route.accepted(exchange.token, exchange.target, response.status)
             if route.login is not None:
                 response = await route.login.take(route, response)
         exchange.status = response.status
@@ -174,35 +174,35 @@ class Forwarder:
             lines += plan.guard.answer_lines(exchange.page, response.fields)
         if response.status == 101:
             return await self.tunnels.carry(exchange, response, lines)
-        keep_alive = self._stays_open(exchange, client)
+        keep_alive = self._stays_open(exchange)
         exchange.size, keep_alive = await relay(exchange, response, lines, keep_alive=keep_alive)
         route.finished(response)
         return OPEN if keep_alive else CLOSED
 
-    def _admit(self, exchange: Exchange, client: ClientRequest) -> Sent | None:
+    def _admit(self, exchange: Exchange) -> Sent | None:
         """Ask the guard who calls; return the answer to a preflight, and None for what may go on.
 
         Raises:
             HostDenied, OriginDenied, ClientDenied: it may not.
         """
         guard = exchange.plan.guard
-        returns = client.method == "GET" and client.target.startswith(CALLBACK)
-        page = exchange.page = guard.page(client.host, None if returns else client.marks)
-        if page is not None and client.method == "OPTIONS" and cors.is_preflight(exchange.request.fields):
+        returns = exchange.method == "GET" and exchange.target.startswith(CALLBACK)
+        page = exchange.page = guard.page(exchange.found.host, None if returns else exchange.found.marks)
+        if page is not None and exchange.method == "OPTIONS" and cors.is_preflight(exchange.request.fields):
             answer = partial(cors.preflight, page, exchange.request.fields)
-            return self._answer(exchange, client, answer)
+            return self._answer(exchange, answer)
         if guard.client_token is not None:
-            guard.client(client.credentials)
+            guard.client(exchange.found.credentials)
         return None
 
-    async def _here(self, exchange: Exchange, client: ClientRequest) -> Sent:
+    async def _here(self, exchange: Exchange) -> Sent:
         """Answer what is meant for the proxy itself."""
         if self._own is None:
             raise NoRoute("Nothing below /_reauth/ is ever forwarded.")
         exchange.outcome, exchange.where = "answered", HERE.decode()
-        return await self._own.answer(exchange, client, keep_alive=self._stays_open(exchange, client))
+        return await self._own.answer(exchange, keep_alive=self._stays_open(exchange))
 
-    def _choose(self, exchange: Exchange, client: ClientRequest) -> Route:
+    def _choose(self, exchange: Exchange) -> Route:
         """Choose the route.
 
         Raises:
@@ -211,23 +211,23 @@ class Forwarder:
         """
         guard = exchange.plan.guard
         if guard.paths is not None:
-            guard.path(client.method, client.target)
-        route = exchange.plan.routes.match(client.target)
-        client.target = route.forwarded(client.target)
-        if route.logins is not None and (login := route.logins.match(client.target)) is not None:
+            guard.path(exchange.method, exchange.target)
+        route = exchange.plan.routes.match(exchange.target)
+        exchange.target = route.forwarded(exchange.target)
+        if route.logins is not None and (login := route.logins.match(exchange.target)) is not None:
             route = login
-            client.plainly()
+            plainly(exchange)
         exchange.route, exchange.where = route, route.name
         return route
 
-    def _stays_open(self, exchange: Exchange, client: ClientRequest) -> bool:
+    def _stays_open(self, exchange: Exchange) -> bool:
         """Tell whether the client's connection may carry another request after this one."""
-        return client.keep_alive and not self._draining and exchange.request.body.complete
+        return exchange.keep_alive and not self._draining
 
-    def _answer(self, exchange: Exchange, client: ClientRequest, answer: Callable[..., bytes]) -> Sent:
+    def _answer(self, exchange: Exchange, answer: Callable[..., bytes]) -> Sent:
         """Answer an OPTIONS that is meant for us."""
         exchange.status, exchange.outcome = 204, "answered"
-        keep_alive = self._stays_open(exchange, client)
+        keep_alive = self._stays_open(exchange)
         exchange.connection.write(answer(keep_alive=keep_alive))
         return OPEN if keep_alive else CLOSED
 
@@ -254,9 +254,7 @@ class Forwarder:
                 exchange.parked += waited
                 log.debug("request.parked", request_id=exchange.id, seconds=round(waited, 3))
 
-    async def _replace(
-        self, exchange: Exchange, client: ClientRequest, rejected: Response, lines: list[bytes]
-    ) -> tuple[Response, bool]:
+    async def _replace(self, exchange: Exchange, rejected: Response, lines: list[bytes]) -> tuple[Response, bool]:
         """After a rejected token: get a newer one and send the request again, as the session decides.
 
         Args:
@@ -267,13 +265,13 @@ class Forwarder:
         """
         route, replayable = exchange.route, exchange.content.replayable
         decision = route.decide(
-            exchange.token, client.target, self._loop.time(), replayed=exchange.replayed, pauses=exchange.pauses
+            exchange.token, exchange.target, self._loop.time(), replayed=exchange.replayed, pauses=exchange.pauses
         )
         if isinstance(decision, Relay):
             exchange.outcome = "replayed" if exchange.replayed else "relayed"
             return rejected, False
         waits = isinstance(decision, Wait | Pause)
-        doubtful = route.patience.doubts(client.target)
+        doubtful = route.patience.doubts(exchange.target)
         try:
             if exchange.upload is not None:
                 await exchange.upload.stop()
@@ -298,7 +296,7 @@ class Forwarder:
         route.discard(rejected)
         exchange.pauses += isinstance(decision, Pause)
         exchange.replayed = exchange.replayed or newer.generation > exchange.generation
-        response = await send(exchange, client, newer)
+        response = await send(exchange, newer)
         exchange.outcome = "replayed"
         log.debug("request.replayed", request_id=exchange.id, generation=newer.generation, status=response.status)
         return response, True

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from reauth_proxy.clients.writing import Sent
     from reauth_proxy.forward.exchange import Exchange
-    from reauth_proxy.forward.request import ClientRequest
 
 #: Paths that are answered here, and never forwarded.
 HERE: Final = b"/_reauth/"
@@ -18,6 +17,6 @@ CALLBACK: Final = b"/_reauth/callback?"
 class Own(Protocol):
     """Answers what frontends ask the proxy itself."""
 
-    async def answer(self, exchange: Exchange, client: ClientRequest, *, keep_alive: bool) -> Sent:
+    async def answer(self, exchange: Exchange, *, keep_alive: bool) -> Sent:
         """Answer one request below :data:`HERE`, which the guard has let in. Raises Refusal."""
         ...

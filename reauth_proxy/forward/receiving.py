@@ -5,12 +5,11 @@ from __future__ import annotations
 from reauth_proxy.forward import content
 from reauth_proxy.forward.content import Content
 from reauth_proxy.forward.exchange import Exchange
-from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.forward.spool import Keeping, Spool
 from reauth_proxy.http1.wire import CONTINUE
 
 
-async def receive(exchange: Exchange, client: ClientRequest, keeping: Keeping, spool: Spool, longest: int) -> Content:
+async def receive(exchange: Exchange, keeping: Keeping, spool: Spool, longest: int) -> Content:
     """Read small content as a whole; leave the rest to be streamed.
 
     Args:
@@ -20,12 +19,12 @@ async def receive(exchange: Exchange, client: ClientRequest, keeping: Keeping, s
         BadRequest, RequestTimeout, ContentTooLarge: it is refused.
         ClientGone: the client left in the middle.
     """
-    if client.expects:
-        if client.length is not None and client.length <= keeping.memory:
+    if exchange.expects:
+        if exchange.length is not None and exchange.length <= keeping.memory:
             exchange.connection.write(CONTINUE)
-            client.expects = False
+            exchange.expects = False
         else:
             exchange.connection.holding = True
     return await content.read(
-        exchange.request.body, length=client.length, chunked=client.chunked, spool=spool, longest=longest
+        exchange.request.body, length=exchange.length, chunked=exchange.request.chunked, spool=spool, longest=longest
     )

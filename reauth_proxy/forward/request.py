@@ -7,10 +7,8 @@ from typing import Final
 
 from reauth_proxy.errors import BadRequest, TransferCodingUnsupported
 from reauth_proxy.forward.capture import asked
-from reauth_proxy.forward.fields import RequestRules
-from reauth_proxy.forward.route import Route
+from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.http1 import framing
-from reauth_proxy.http1.request import Request
 from reauth_proxy.session.tokens import AccessToken
 
 _CHUNKED: Final = b"Transfer-Encoding: chunked"
@@ -33,108 +31,67 @@ def _forwarded(peer: str | None, host: bytes | None, old: bool) -> bytes:
     return b"\r\n".join(lines)
 
 
-class ClientRequest:
-    """What of a request goes upstream, whatever the token.
+def judge(exchange: Exchange) -> None:
+    """Judge and filter a request; what becomes of it stands in the exchange.
 
-    Attributes:
-        target: in origin-form, byte for byte.
-        length: its Content-Length, or None; `chunked`: it comes in the chunked coding.
-        expects: the client waits for 100 Continue before it sends its content (RFC 9110 section 10.1.1).
-        websocket: the client asks for a WebSocket (RFC 6455 section 4.1); any other Upgrade is dropped.
-        old: the client speaks HTTP/1.0.
-        keep_alive: the client's connection may stay open afterwards.
-        host: its Host field's value; `marks`, `credentials`: what the guard reads besides.
-        hops: how many more an OPTIONS may make (RFC 9110 section 7.6.2); 0: it ends here.
-        id: the client's X-Request-Id where it is a sane one; the caller makes one otherwise.
+    Raises:
+        BadRequest, MethodNotSupported, ExpectationFailed, TransferCodingUnsupported, VersionNotSupported: it is
+            refused.
     """
-
-    __slots__ = (
-        "_tail",
-        "chunked",
-        "credentials",
-        "expects",
-        "given_id",
-        "hops",
-        "host",
-        "keep_alive",
-        "length",
-        "marks",
-        "method",
-        "old",
-        "target",
-        "websocket",
-    )
-
-    def __init__(self, request: Request, peer: str | None, rules: RequestRules) -> None:
-        """Judge and filter a request.
-
-        Args:
-            peer: the client's address, if it has one.
-
-        Raises:
-            BadRequest, MethodNotSupported, ExpectationFailed, TransferCodingUnsupported, VersionNotSupported: it is
-                refused.
-        """
-        self.method = request.method
+    request = exchange.request
+    if request.version != (1, 1):
         framing.check_version(request.version)
-        framing.check_method(self.method)
-        found = rules.filter(request.fields)
-        self.target = framing.origin_form(request.target, found.host)
-        old = self.old = request.version < (1, 1)
-        if found.host is None and not old:
-            raise BadRequest("There is no Host field.")
-        self.chunked = request.chunked
-        self.length: int | None = None
-        lines = found.lines
-        if found.coding is not None:
-            if old:
-                raise BadRequest("An HTTP/1.0 request must not have a transfer coding.")
-            if found.coding.strip().lower() != b"chunked":
-                raise TransferCodingUnsupported("The only transfer coding supported is chunked.")
-            lines.append(_CHUNKED)
-        elif found.length is not None:
-            self.length = int(found.length)
-        self.expects = found.expect is not None and not old and framing.expects_continue(found.expect)
-        self.keep_alive = request.persistent and not found.close
-        self.hops = framing.max_forwards(lines) if self.method == "OPTIONS" else None
-        self.given_id = found.request_id
-        self.host = found.host
-        self.marks = found.marks
-        self.credentials = found.credentials
-        self.websocket = (
-            found.upgrade is not None
-            and request.upgrade
-            and self.method == "GET"
-            and not old
-            and found.upgrade.lower() == b"websocket"
-            and self.length is None
-            and not self.chunked
-        )
-        if self.websocket:
+        exchange.old = True
+    method, old = exchange.method, exchange.old
+    framing.check_method(method)
+    found = exchange.found = exchange.plan.request_rules.filter(request.fields)
+    exchange.target = framing.origin_form(request.target, found.host)
+    if found.host is None and not old:
+        raise BadRequest("There is no Host field.")
+    lines = found.lines
+    if found.coding is not None:
+        if old:
+            raise BadRequest("An HTTP/1.0 request must not have a transfer coding.")
+        if found.coding.strip().lower() != b"chunked":
+            raise TransferCodingUnsupported("The only transfer coding supported is chunked.")
+        lines.append(_CHUNKED)
+    elif found.length is not None:
+        exchange.length = int(found.length)
+    if found.expect is not None and not old:
+        exchange.expects = framing.expects_continue(found.expect)
+    if method == "OPTIONS":
+        exchange.hops = framing.max_forwards(lines)
+    if found.upgrade is not None and request.upgrade and method == "GET" and not old:
+        content = exchange.length is not None or request.chunked
+        exchange.websocket = found.upgrade.lower() == b"websocket" and not content
+        if exchange.websocket:
             lines.append(_UPGRADE)
-        lines.append(_forwarded(peer, found.host, old))
-        self._tail = b"\r\n".join(lines)
+    lines.append(_forwarded(exchange.connection.peer, found.host, old))
+    exchange.tail = b"\r\n".join(lines)
 
-    def plainly(self) -> None:
-        """Ask for an answer that can be read: whole, and not compressed."""
-        self.websocket = False
-        self._tail = b"\r\n".join(asked(self._tail.split(b"\r\n")))
 
-    def head(self, route: Route, request_id: bytes, token: AccessToken | None, *, expect: bool = False) -> bytes:
-        """Return the request's header section for one try."""
-        return b"".join(
-            (
-                self.method.encode(),
-                b" ",
-                route.base,
-                self.target,
-                route.constant,
-                self._tail,
-                b"\r\nX-Request-Id: ",
-                request_id,
-                b"\r\n",
-                b"" if token is None else route.authorization(token),
-                _EXPECT if expect else b"",
-                b"\r\n",
-            )
+def plainly(exchange: Exchange) -> None:
+    """Ask for an answer that can be read: whole, and not compressed."""
+    exchange.websocket = False
+    exchange.tail = b"\r\n".join(asked(exchange.tail.split(b"\r\n")))
+
+
+def head(exchange: Exchange, token: AccessToken | None, *, expect: bool = False) -> bytes:
+    """Return the request's header section for one try."""
+    route = exchange.route
+    return b"".join(
+        (
+            exchange.method.encode(),
+            b" ",
+            route.base,
+            exchange.target,
+            route.constant,
+            exchange.tail,
+            b"\r\nX-Request-Id: ",
+            exchange.id.encode(),
+            b"\r\n",
+            b"" if token is None else route.authorization(token),
+            _EXPECT if expect else b"",
+            b"\r\n",
         )
+    )

@@ -11,7 +11,6 @@ from reauth_proxy.clients.writing import CLOSED, OPEN, Sent
 from reauth_proxy.errors import BadRequest, MethodNotSupported, NoRoute
 from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.forward.own import HERE
-from reauth_proxy.forward.request import ClientRequest
 from reauth_proxy.frontend import replies, signin
 from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk
 from reauth_proxy.session.protocols import TokenEndpoint
@@ -50,11 +49,10 @@ class Asked:
         more: field lines that CORS adds to the answer.
     """
 
-    def __init__(self, exchange: Exchange, client: ClientRequest, *, keep_alive: bool) -> None:
+    def __init__(self, exchange: Exchange, *, keep_alive: bool) -> None:
         self.exchange = exchange
-        self.client = client
         self.keep_alive = keep_alive
-        self.path, _, raw = client.target.decode("latin-1").partition("?")
+        self.path, _, raw = exchange.target.decode("latin-1").partition("?")
         self.raw_query = raw
         try:
             found = parse_qs(raw, max_num_fields=_MOST_PARAMETERS)
@@ -66,8 +64,8 @@ class Asked:
     def reply(self, status: int, content: bytes | None = None, *fields: str) -> Sent:
         """Send an answer."""
         self.exchange.status = status
-        head = self.client.method == "HEAD"
-        keep_alive, old = self.keep_alive, self.client.old
+        head = self.exchange.method == "HEAD"
+        keep_alive, old = self.keep_alive, self.exchange.old
         data = replies.answer(status, content, fields=fields, more=self.more, head=head, keep_alive=keep_alive, old=old)
         self.exchange.connection.write(data)
         return OPEN if keep_alive else CLOSED
@@ -93,19 +91,19 @@ class Endpoints:
             "callback": ("GET", self._callback),
         }
 
-    async def answer(self, exchange: Exchange, client: ClientRequest, *, keep_alive: bool) -> Sent:
+    async def answer(self, exchange: Exchange, *, keep_alive: bool) -> Sent:
         """Answer one request.
 
         Raises:
             NoRoute, MethodNotSupported: there is no such thing.
             BadRequest, LoginFailed, RefreshUnavailable: a login came to nothing.
         """
-        asked = Asked(exchange, client, keep_alive=keep_alive)
+        asked = Asked(exchange, keep_alive=keep_alive)
         name = asked.path.removeprefix(HERE.decode())
         if name not in self._known:
             raise NoRoute(_NOTHING)
         methods, handler = self._known[name]
-        if client.method not in methods.split(", "):
+        if exchange.method not in methods.split(", "):
             raise MethodNotSupported(f"/_reauth/{name} knows {methods}.", methods)
         return await handler(asked)
 
@@ -138,7 +136,7 @@ class Endpoints:
     async def _login(self, asked: Asked) -> Sent:
         name, session = self._chosen(asked)
         origins = asked.exchange.plan.guard.origins.listed
-        going = signin.Going(asked.client.host, asked.query.get("return_to"), origins)
+        going = signin.Going(asked.exchange.found.host, asked.query.get("return_to"), origins)
         step = await self._sign_in.begin(session, self._keeper.endpoint(name), going)
         return asked.reply(303, None, f"Location: {step.location}", f"Set-Cookie: {step.cookie}", _PRIVATE)
 
@@ -153,7 +151,7 @@ class Endpoints:
         The first event says how it is: who was away for a while knows what was missed.
         """
         _, session = self._chosen(asked)
-        connection, old = asked.exchange.connection, asked.client.old
+        connection, old = asked.exchange.connection, asked.exchange.old
         asked.exchange.status = 200
 
         async def send(data: bytes) -> None:
