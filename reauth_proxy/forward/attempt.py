@@ -5,9 +5,10 @@ from __future__ import annotations
 from reauth_proxy.forward.content import Content, Kept, Streamed
 from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.forward.request import head
-from reauth_proxy.forward.route import Response
 from reauth_proxy.forward.upload import Upload
 from reauth_proxy.session.tokens import AccessToken
+from reauth_proxy.upstream import exchange as upstream
+from reauth_proxy.upstream.exchange import Response
 
 
 def is_long(content: Content) -> bool:
@@ -23,7 +24,9 @@ async def send(exchange: Exchange, token: AccessToken | None) -> Response:
     interim = None if exchange.old else exchange.interim
     if isinstance(content, Kept):
         data = head(exchange, token) + content.wire
-        return await route.exchange(data, exchange.method, websocket=exchange.websocket, interim=interim)
+        return await upstream.exchange(
+            route.pool, data, exchange.method, route.response_timeout, websocket=exchange.websocket, interim=interim
+        )
     # Content too long to be sent twice had better be rejected before it is sent.
     expect = exchange.expects or is_long(content)
     exchange.upload = Upload(exchange.connection, content, expect=expect, client_expects=exchange.expects)
@@ -31,7 +34,7 @@ async def send(exchange: Exchange, token: AccessToken | None) -> Response:
     response = await exchange.upload.exchange(route, data, exchange.method, interim)
     if response.status == 417 and expect and not exchange.expects and content.replayable:
         # It was we who expected: RFC 9110 section 10.1.1 has the request repeated without.
-        route.discard(response)
+        response.discard()
         await exchange.upload.stop()
         exchange.upload = Upload(exchange.connection, content, expect=False, client_expects=False)
         return await exchange.upload.exchange(route, head(exchange, token), exchange.method, interim)

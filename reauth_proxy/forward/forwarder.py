@@ -23,7 +23,7 @@ from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.receiving import receive
 from reauth_proxy.forward.relay import CutOff, relay
 from reauth_proxy.forward.request import judge, plainly
-from reauth_proxy.forward.route import Response, Route
+from reauth_proxy.forward.route import Route
 from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.guard import cors
@@ -31,6 +31,7 @@ from reauth_proxy.http1 import problems
 from reauth_proxy.http1.request import Request
 from reauth_proxy.session.state import Pause, Relay, Wait
 from reauth_proxy.session.tokens import AccessToken
+from reauth_proxy.upstream.exchange import Response, finished
 
 log = structlog.get_logger(__name__)
 
@@ -176,7 +177,7 @@ class Forwarder:
             return await self.tunnels.carry(exchange, response, lines)
         keep_alive = self._stays_open(exchange)
         exchange.size, keep_alive = await relay(exchange, response, lines, keep_alive=keep_alive)
-        route.finished(response)
+        finished(route.pool, response)
         return OPEN if keep_alive else CLOSED
 
     def _admit(self, exchange: Exchange) -> Sent | None:
@@ -276,7 +277,7 @@ class Forwarder:
             if exchange.upload is not None:
                 await exchange.upload.stop()
             if waits and replayable and not doubtful:
-                route.discard(rejected)  # nobody will read it, and thousands may wait
+                rejected.discard()  # nobody will read it, and thousands may wait
             ask = route.session.newer_token(decision, 0 if exchange.token is None else exchange.token.life)
             newer = await self._parked(exchange, ask, waits=waits, held=rejected.size_at_most)
             if not replayable:
@@ -285,15 +286,15 @@ class Forwarder:
                 return rejected, False
         except (LoggedOut, RefreshUnavailable) as refusal:
             if not doubtful or getattr(refusal, "reason", None) not in (None, "refresh_unavailable"):
-                route.discard(rejected)
+                rejected.discard()
                 raise
             # It rejects whatever it is sent, and an outage of the token endpoint is no news of the session.
             exchange.outcome = "relayed"
             return rejected, False
         except BaseException:
-            route.discard(rejected)
+            rejected.discard()
             raise
-        route.discard(rejected)
+        rejected.discard()
         exchange.pauses += isinstance(decision, Pause)
         exchange.replayed = exchange.replayed or newer.generation > exchange.generation
         response = await send(exchange, newer)

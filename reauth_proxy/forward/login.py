@@ -13,9 +13,10 @@ import structlog
 
 from reauth_proxy.errors import UpstreamMalformed
 from reauth_proxy.forward.capture import LONGEST, Captured, Paths, Rule, Unreadable, answered, capture, plain
-from reauth_proxy.forward.route import Response, Route
+from reauth_proxy.forward.route import Route
 from reauth_proxy.session.anonymous import Anonymous
 from reauth_proxy.session.refresher import Session
+from reauth_proxy.upstream.exchange import Response, finished
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +90,7 @@ async def _content(route: Route, response: Response) -> bytes:
     except BaseException:
         connection.close()
         raise
-    route.finished(response)
+    finished(route.pool, response)
     return bytes(content)
 
 

@@ -7,9 +7,9 @@ from typing import Final
 from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.exchange import Exchange
-from reauth_proxy.forward.route import Response
 from reauth_proxy.http1.sockets import cut_off
 from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk, date, section, status_line
+from reauth_proxy.upstream.exchange import Response
 
 _CHUNKED: Final = b"Transfer-Encoding: chunked"
 _CLOSE: Final = b"Connection: close"

@@ -1,4 +1,4 @@
-"""Where requests go: an upstream, its connections, and the session whose token they bring."""
+"""Where requests go: an upstream, and the session whose token they bring."""
 
 from __future__ import annotations
 
@@ -10,53 +10,18 @@ from reauth_proxy.errors import PathDenied
 from reauth_proxy.forward.fields import challenges
 from reauth_proxy.forward.patience import Patience
 from reauth_proxy.guard.endpoints import Sealed
-from reauth_proxy.http1.response import Interim
 from reauth_proxy.session.anonymous import Anonymous
 from reauth_proxy.session.challenge import rejects
 from reauth_proxy.session.refresher import Session
 from reauth_proxy.session.state import Attempt, Decision, Relay
 from reauth_proxy.session.tokens import AccessToken
-from reauth_proxy.upstream.connection import MOST_UNREAD, Connection, ConnectionBroken
+from reauth_proxy.upstream.exchange import Response
 from reauth_proxy.upstream.pool import Pool
 
 if TYPE_CHECKING:
     from reauth_proxy.forward.login import Login, Logins
 
-#: Methods that may be sent again after a lost connection (RFC 9110 section 9.2.2).
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PROPFIND", "SEARCH", "QUERY"})
-
-#: Seconds of silence after which a kept-alive connection is looked at before it gets a request that must not be sent
-#: twice: an upstream that closes what is idle may just have done so.
-SILENCE: Final = 0.5
-
 _TRAILING_SLASHES: Final = re.compile(r"/+$")
-
-
-@dataclass(slots=True)
-class Response:
-    """The header section of an upstream's answer, and its content or where that comes from.
-
-    Attributes:
-        body: content that is already here.
-        connection: what the rest comes from; None where `body` is all.
-        dated: it has a Date.
-    """
-
-    status: int
-    reason: bytes
-    fields: list[tuple[bytes, bytes]]
-    length: int | None
-    bodiless: bool
-    body: bytes
-    connection: Connection | None
-    dated: bool = True
-
-    @property
-    def size_at_most(self) -> int:
-        """How many bytes of content are held, or may be before anybody reads them."""
-        if self.connection is None:
-            return len(self.body)
-        return MOST_UNREAD if self.length is None else min(self.length, MOST_UNREAD)
 
 
 @dataclass(slots=True)
@@ -124,74 +89,6 @@ class Route:
             self._authorized = (token, line)
         return line
 
-    async def connection(self, method: str) -> Connection:
-        """Return a connection for a request; for one that must not be sent twice, one that still seems open.
-
-        Raises:
-            UpstreamUnreachable, UpstreamTimeout, UpstreamBusy.
-        """
-        pool = self.pool
-        while True:
-            connection = pool.take() or await pool.acquire()
-            if connection.closed:  # while it was handed over
-                continue
-            if method not in IDEMPOTENT and connection.silent(SILENCE) and connection.readable():
-                connection.close()
-                continue
-            return connection
-
-    async def exchange(
-        self, data: bytes, method: str, *, websocket: bool = False, interim: Interim | None = None
-    ) -> Response:
-        """Send a request that is here as a whole, and return the answer's head.
-
-        A kept-alive connection that the upstream closed before one byte of an answer is replaced by a new one where
-        the method allows it (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-
-        Raises:
-            UpstreamUnreachable, UpstreamMalformed, UpstreamTimeout, UpstreamBusy.
-        """
-        connection = self.pool.take() if method in IDEMPOTENT else None
-        if connection is None:
-            connection = await self.connection(method)
-        while True:
-            try:
-                connection.begin(data, head=method == "HEAD", switch=websocket, interim=interim)
-                connection.start_clock(self.response_timeout)
-                await connection.response()
-            except ConnectionBroken as broken:
-                connection.close()
-                if not (broken.stale and method in IDEMPOTENT):
-                    raise
-                connection = await self.pool.dial()
-            except BaseException:
-                connection.close()
-                raise
-            else:
-                return self.received(connection)
-
-    def received(self, connection: Connection) -> Response:
-        """Turn a connection whose header section arrived into a Response; one that is whole goes back to the pool."""
-        response = Response(
-            connection.status,
-            connection.reason,
-            connection.fields,
-            connection.length,
-            connection.bodiless,
-            connection.body.take() if connection.complete else b"",
-            connection,
-            connection.dated,
-        )
-        if connection.complete:
-            self.finished(response)
-        return response
-
-    def finished(self, response: Response) -> None:
-        """All of an answer has been received: its connection may carry another exchange."""
-        if response.connection is not None:
-            self.pool.release(response.connection)
-            response.connection = None
-
     def rejects(self, response: Response) -> bool:
         """Tell whether an answer means that the token was rejected."""
         return response.status in self.statuses and rejects(response.status, challenges(response.fields), self.statuses)
@@ -216,13 +113,6 @@ class Route:
         if replayed and isinstance(decision, Relay):
             self.patience.rejected(target, now)
         return decision
-
-    def discard(self, response: Response) -> None:
-        """Give up an answer that nobody will read."""
-        response.body = b""
-        if response.connection is not None:
-            response.connection.close()
-            response.connection = None
 
 
 def base_path(path: str) -> bytes:

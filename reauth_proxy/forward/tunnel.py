@@ -13,10 +13,11 @@ from typing import Final, Literal
 from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.clients.writing import CLOSED, ClientGone, Sent
 from reauth_proxy.forward.exchange import Exchange
-from reauth_proxy.forward.route import Response, Route
+from reauth_proxy.forward.route import Route
 from reauth_proxy.http1.wire import SWITCHING, section
 from reauth_proxy.session.stopped import grace
 from reauth_proxy.upstream.connection import Connection
+from reauth_proxy.upstream.exchange import Response
 
 #: Seconds in which an upstream may take what a tunnel has passed on before its end.
 FLUSH: Final = 5.0

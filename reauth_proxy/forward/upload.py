@@ -8,10 +8,11 @@ from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.clients.writing import ClientGone
 from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.content import Streamed
-from reauth_proxy.forward.route import IDEMPOTENT, Response, Route
+from reauth_proxy.forward.route import Route
 from reauth_proxy.http1.response import Interim
 from reauth_proxy.http1.wire import CONTINUE
 from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.exchange import IDEMPOTENT, Response, connect, received
 
 
 class Upload:
@@ -36,7 +37,7 @@ class Upload:
             UpstreamUnreachable, UpstreamMalformed, UpstreamTimeout, UpstreamBusy: of the upstream.
             BadRequest, ContentTooLarge, RequestTimeout: of the client's content.
         """
-        connection = await route.connection(method)
+        connection = await connect(route.pool, method)
         while True:
             try:
                 connection.begin(head, head=method == "HEAD", interim=interim)
@@ -59,7 +60,7 @@ class Upload:
             connection.reusable = False
             if connection.status >= 400:
                 await self.stop()
-        return route.received(connection)
+        return received(route.pool, connection)
 
     async def _pump(self, route: Route, connection: Connection) -> None:
         try:

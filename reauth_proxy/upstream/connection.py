@@ -18,7 +18,7 @@ import httptools
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
 from reauth_proxy.http1.body import HIGH_WATER, ONE_READ
 from reauth_proxy.http1.response import Interim, ResponseMessage
-from reauth_proxy.session.stopped import grace
+from reauth_proxy.upstream.deadlines import Deadlines
 from reauth_proxy.upstream.sending import Sending
 
 #: Bytes of content that may wait for their reader: at the first of these the upstream is told to wait.
@@ -46,8 +46,11 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     Args:
         on_lost: told when the connection has ended.
         write_timeout: seconds that the upstream may take not one byte of what it is sent.
+        deadlines: of all connections to this upstream.
 
     Attributes:
+        receiver: is called once, when the header section has arrived or never will; a coroutine that waits for
+            :meth:`response` needs none.
         exchanges: how many were begun; more than one means a kept-alive connection.
         address: the upstream's, as text; empty for a Unix socket.
         retired: it is closed after this exchange.
@@ -56,13 +59,13 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     __slots__ = (
         "_closing",
         "_continue_waiter",
+        "_deadlines",
         "_drain_waiter",
         "_head_size",
         "_loop",
         "_on_lost",
         "_orderly",
         "_receiving",
-        "_timer",
         "_touched",
         "_waiter",
         "_watching",
@@ -71,16 +74,22 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         "address",
         "exchanges",
         "idle_since",
+        "receiver",
         "retired",
         "transport",
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[Connection], None], write_timeout: float
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_lost: Callable[[Connection], None],
+        write_timeout: float,
+        deadlines: Deadlines,
     ) -> None:
         super().__init__(self)
         self._loop = loop
         self._write_timeout = write_timeout
+        self._deadlines = deadlines
         self._writing_paused = False
         self._drain_waiter = self._continue_waiter = self._watching = None
         self.transport = None
@@ -88,8 +97,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self.retired = False
         self._on_lost = on_lost  # the pool forgets us
         self._waiter: asyncio.Future[None] | None = None  # the one reader
-        self._due = 0.0
-        self._timer: asyncio.TimerHandle | None = None  # how long the header section may take
+        self.receiver: Callable[[], None] | None = None
         self._closing = False
         self.exchanges = 0
         self.idle_since = 0.0
@@ -149,8 +157,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def start_clock(self, timeout: float) -> None:
         """Give the upstream `timeout` seconds for its header section, counted from now."""
-        self._due = self._loop.time() + timeout
-        self._timer = self._loop.call_at(self._due, self._time_out)
+        self._deadlines.start(self, timeout)
 
     async def response(self) -> None:
         """Wait until the final header section has arrived.
@@ -164,9 +171,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
                     raise self.body.error
                 await self._progress()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._deadlines.stop(self)
 
     def fail(self, error: Exception) -> None:
         """Close, and let whoever waits for the response have `error`."""
@@ -191,6 +196,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def close(self) -> None:
         """Close at once; nothing more is sent or delivered."""
+        self.receiver = None
         self._closing = True
         self._receiving = False
         if self.transport is not None:
@@ -207,10 +213,17 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         self._go_on()
+        receiver = self.receiver
+        if receiver is not None and (self.head_done or self.body.error is not None):
+            self.receiver = None
+            self._deadlines.stop(self)
+            receiver()
 
     def _fail(self, error: Exception) -> None:
         self.body.fail(error)
+        receiver = self.receiver
         self.close()
+        self.receiver = receiver
         self._wake()
         self._release_writer()
 
@@ -219,15 +232,10 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         stale = self.exchanges > 1 and not self._touched
         return ConnectionBroken(f"The upstream closed the connection {what}.", stale=stale)
 
-    def _time_out(self) -> None:
-        if self.head_done:
-            return
-        now = self._loop.time()
-        if more := grace(self._due, now):  # it is we who were stopped; the answer may lie in the socket
-            self._due = now + more
-            self._timer = self._loop.call_at(self._due, self._time_out)
-            return
-        self._fail(UpstreamTimeout("The upstream did not answer in time."))
+    def time_out(self) -> None:
+        """The header section did not come in time."""
+        if not self.head_done:
+            self._fail(UpstreamTimeout("The upstream did not answer in time."))
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 

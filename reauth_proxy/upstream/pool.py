@@ -8,6 +8,7 @@ from typing import Final
 
 from reauth_proxy.errors import UpstreamBusy, UpstreamTimeout
 from reauth_proxy.upstream.connection import Connection
+from reauth_proxy.upstream.deadlines import Deadlines
 from reauth_proxy.upstream.dial import Origin, dial, resolve
 
 #: Connections being dialled at once. A request that finds them all taken gets a released connection or the next
@@ -64,6 +65,7 @@ class Pool:
         self._dialling = 0
         # Requests that wait for a released connection, or None: their turn to dial.
         self._waiting: dict[asyncio.Future[Connection | None], None] = {}
+        self._deadlines = Deadlines(self._loop)
         self._sweeper: asyncio.TimerHandle | None = None
         self._looked_at = self._loop.time()
         self._looking: asyncio.Task[None] | None = None
@@ -140,7 +142,7 @@ class Pool:
         try:
             connection = await dial(
                 self.origin,
-                lambda: Connection(self._loop, self._lost, limits.write_timeout),
+                lambda: Connection(self._loop, self._lost, limits.write_timeout, self._deadlines),
                 limits.connect_timeout,
             )
             if connection.transport is not None:  # it may be lost already
@@ -272,6 +274,7 @@ class Pool:
             self._sweeper = None
         if self._looking is not None:
             self._looking.cancel()
+        self._deadlines.close()
         for connection in list(self._open):
             connection.close()
 

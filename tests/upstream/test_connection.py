@@ -9,6 +9,7 @@ import pytest
 
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout
 from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.deadlines import Deadlines
 from reauth_proxy.upstream.dial import Origin, dial
 from tests.fakes.arrivals import until
 from tests.upstream.peers import RawPeer, raw_peer
@@ -26,7 +27,9 @@ class Pair:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self.connection = await dial(
-            Origin("127.0.0.1", self.peer.port), lambda: Connection(loop, lambda _: self.lost.set(), 5), 5
+            Origin("127.0.0.1", self.peer.port),
+            lambda: Connection(loop, lambda _: self.lost.set(), 5, Deadlines(loop)),
+            5,
         )
         self.reader, self.writer = await self.peer.accepted.get()
 

@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.deadlines import Deadlines
 from reauth_proxy.upstream.dial import Origin, dial
 from tests.fakes.certificates import Authority
 
@@ -34,7 +35,7 @@ async def ask(port: int, context: ssl.SSLContext) -> bytes:
     lost = asyncio.Event()
     origin = Origin("127.0.0.1", port, context)
     loop = asyncio.get_running_loop()
-    connection = await dial(origin, lambda: Connection(loop, lambda _: lost.set(), 5), 5)
+    connection = await dial(origin, lambda: Connection(loop, lambda _: lost.set(), 5, Deadlines(loop)), 5)
     content = b""
     try:
         connection.begin(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", head=False)
