@@ -6,66 +6,66 @@ There is no task and no timer for a connection that waits: the listener looks at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Final
 
 import structlog
 
 from reauth_proxy.clients.limits import READ_BUFFER, Limits
-from reauth_proxy.clients.pace import Stall, Trickle
-from reauth_proxy.clients.writing import CLOSED, LINGER, LINGERING, OPEN, ClientGone, Sent
+from reauth_proxy.clients.pace import Trickle
+from reauth_proxy.clients.writing import CLOSED, LINGER, LINGERING, OPEN, ClientGone, Sent, Writing
 from reauth_proxy.errors import BadRequest, ClientDenied, FieldsTooLarge, Refusal, RequestTimeout
 from reauth_proxy.guard.peers import is_stranger
 from reauth_proxy.http1 import problems
 from reauth_proxy.http1.body import Body
 from reauth_proxy.http1.request import Request, RequestReader
-from reauth_proxy.http1.sockets import hung_up, unsent
+from reauth_proxy.http1.sockets import hung_up
 
 log = structlog.get_logger(__name__)
 
 #: Bytes behind a request that is being answered, beyond which no more are read until it is.
 MOST_HELD: Final = 64 * 1024
 
-Handler = Callable[["Request", "ClientConnection"], Awaitable[Sent]]
+#: What becomes of a request: it was answered; a coroutine answers it; or somebody will call
+#: :meth:`ClientConnection.answered` or :meth:`ClientConnection.go_on`, and this is called if the client leaves before.
+Answer = Sent | Coroutine[None, None, Sent] | Callable[[], None]
+Handler = Callable[["Request", "ClientConnection"], Answer]
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(Writing, asyncio.Protocol):
     """One client's connection.
 
     Args:
         connections: those that there are; this one is among them until it is lost.
-        handle: answers a request, writes the answer itself, and is cancelled when the client leaves.
+        handle: answers a request, and writes the answer itself; a coroutine is cancelled when the client leaves.
 
     Attributes:
-        transport: None once the connection is lost.
         peer: the client's address; None where it has none.
         holding: the client waits for us to say 100 Continue, and cannot be too slow.
-        writing_paused: the client takes no more for now.
     """
 
     __slots__ = (
         "_body",
+        "_cancel",
         "_connections",
         "_discarding",
-        "_drained",
         "_ended",
+        "_fresh",
         "_handle",
         "_head_at",
         "_held",
         "_held_back",
         "_idle_since",
-        "_loop",
+        "_over",
         "_reader",
         "_request",
         "_requests",
-        "_stall",
         "_task",
         "_trickle",
         "holding",
         "limits",
         "peer",
-        "transport",
-        "writing_paused",
     )
 
     def __init__(
@@ -75,20 +75,20 @@ class ClientConnection(asyncio.Protocol):
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        super().__init__(loop)
         self._connections = connections
         self._handle = handle
-        self._loop = loop
         self.limits = limits
-        self.transport: asyncio.Transport | None = None
         self.peer: str | None = None
         self.holding = False
-        self.writing_paused = False
-        self._drained: asyncio.Future[None] | None = None  # the one writer that waits
         self._body = Body(self, 2 * READ_BUFFER)
         self._reader = RequestReader(self._body, limits.header_bytes, limits.header_fields)
         self._request: Request | None = None  # that is being answered
         self._requests = 0
+        self._over: asyncio.Future[None] | None = None  # for whoever waits for the end of the request
+        self._fresh: Request | None = None  # that nobody answers yet
         self._task: asyncio.Task[None] | None = None
+        self._cancel: Callable[[], object] | None = None  # for whoever answers, if the client leaves
         self._held = b""  # what has come behind the request that is being answered
         self._held_back = False  # so much that nothing is read
         self._ended = False  # nothing that comes is taken any more
@@ -96,7 +96,6 @@ class ClientConnection(asyncio.Protocol):
         self._idle_since = loop.time()
         self._head_at = 0.0  # when the first byte of a header section came that is not whole; 0.0: none has
         self._trickle = Trickle()
-        self._stall = Stall()
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 
@@ -116,14 +115,16 @@ class ClientConnection(asyncio.Protocol):
         start, size = 0, len(data)
         while start < size:
             if self._ended:
-                return
+                break
             if self._request is None:
                 start = self._take_head(data, start)
             elif not self._body.complete:
                 start = self._take_content(data, start)
             else:
                 self._hold(data[start:])
-                return
+                break
+        if self._fresh is not None:
+            self._have_answered(self._fresh)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -131,19 +132,12 @@ class ClientConnection(asyncio.Protocol):
         self._held = b""
         self._reader.forget()
         self._body.fail(ClientGone("the client closed its connection"))
-        if self._task is not None:
-            self._task.cancel()
         self.resume_writing()
         self._connections.discard(self)
-
-    def pause_writing(self) -> None:
-        self.writing_paused = True
-        self._stall.begin()
-
-    def resume_writing(self) -> None:
-        self.writing_paused = False
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        if self._cancel is not None:
+            self._cancel()
+            self._cancel = None
+        self._end_waiting()
 
     # -- what comes ---------------------------------------------------------------------------------------------
 
@@ -158,9 +152,8 @@ class ClientConnection(asyncio.Protocol):
                 self._head_at = self._loop.time()
             return end
         self._head_at = 0.0
-        self._request = request
+        self._request = self._fresh = request
         self._requests += 1
-        self._task = self._loop.create_task(self._answer(request))
         return end
 
     def _take_content(self, data: bytes, start: int) -> int:
@@ -209,11 +202,27 @@ class ClientConnection(asyncio.Protocol):
 
     # -- answers ------------------------------------------------------------------------------------------------
 
-    async def _answer(self, request: Request) -> None:
+    def _have_answered(self, request: Request) -> None:
+        self._fresh = None
+        answer = self._handle(request, self)
+        if isinstance(answer, Sent):
+            self.answered(answer)
+        elif callable(answer):
+            self._cancel = answer
+        else:
+            self.go_on(answer)
+
+    def go_on(self, way: Coroutine[None, None, Sent]) -> None:
+        """Have a task answer the request, or go on with it."""
+        task = self._task = self._loop.create_task(self._answer(way))
+        # Not before its first step: what never began could not end in order, either.
+        self._cancel = partial(self._loop.call_soon, task.cancel)
+
+    async def _answer(self, way: Coroutine[None, None, Sent]) -> None:
         """Have a request answered, and go on as that says."""
         sent = CLOSED
         try:
-            sent = await self._handle(request, self)
+            sent = await way
         except Exception as error:
             log.error("request.failed", exc_info=error)
             self.abort()
@@ -222,10 +231,13 @@ class ClientConnection(asyncio.Protocol):
             raise
         finally:
             self._task = None
-        self._answered(sent)
+        self.answered(sent)
 
-    def _answered(self, sent: Sent) -> None:
+    def answered(self, sent: Sent) -> None:
+        """The request was answered: go on as that says."""
         self.holding = False
+        self._cancel = None
+        self._end_waiting()
         if self.transport is None:
             return
         if sent is not OPEN or self._ended or not self._body.complete:
@@ -234,8 +246,16 @@ class ClientConnection(asyncio.Protocol):
         self._request = None
         self._body.take()  # What nobody has read.
         self._idle_since = self._loop.time()
-        if self._held:
+        if self._held:  # In a turn of its own: others have theirs between two requests that came in one packet.
+            self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self._held and self._request is None:
             self.data_received(self.take_held())
+
+    def _end_waiting(self) -> None:
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
 
     def _end(self, *, until_closed: bool) -> None:
         """Close, once the rest of the content, or whatever comes, was read for a while (RFC 9112 section 9.6)."""
@@ -267,35 +287,15 @@ class ClientConnection(asyncio.Protocol):
             return
         self._end(until_closed=True)
 
-    def write(self, data: bytes) -> None:
-        """Write to the client. Raises ClientGone if it has left."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ClientGone("the client closed its connection")
-        transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the client takes more; a client that takes nothing is cut by :meth:`sweep`."""
-        if self.writing_paused and self.transport is not None:
-            self._drained = self._loop.create_future()
-            try:
-                await self._drained
-            finally:
-                self._drained = None
-        if self.transport is None:
-            raise ClientGone("the client closed its connection")
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self.transport is not None:
-            self.transport.abort()
-
     async def shutdown(self, timeout: float) -> None:
         """End, after `timeout` seconds at the latest."""
-        task = self._task
-        if task is not None:
-            await asyncio.wait([task], timeout=timeout)
-            task.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout)
+        elif self._cancel is not None:
+            self._over = self._loop.create_future()
+            await asyncio.wait([self._over], timeout=timeout)
+        if self._cancel is not None:
+            self._cancel()
         if self.transport is not None:
             self.transport.close()
 
@@ -320,11 +320,7 @@ class ClientConnection(asyncio.Protocol):
                 transport.close()
         elif not (self._body.complete or self._ended):
             self._judge_content(now)
-        if (self.writing_paused or transport.is_closing()) and self._stall.too_long(
-            left := unsent(transport), now, self.limits.write_timeout
-        ):
-            log.info("client.stalled", unsent=left)
-            transport.abort()
+        self.cut_if_stalled(now, self.limits.write_timeout)
         if (self._held_back or self._body.paused) and transport.get_protocol() is self and hung_up(transport):
             transport.abort()  # A client has left whose end is behind what nobody reads now, such as a parked upload.
 

@@ -48,10 +48,6 @@ class Stall:
         self._left: int | None = None
         self._since = 0.0
 
-    def begin(self) -> None:
-        """Nothing is known of it yet."""
-        self._left = None
-
     def too_long(self, left: int, now: float, limit: float) -> bool:
         """Look at what is left; tell whether none of it was taken for `limit` seconds."""
         if self._left is None or left < self._left:

@@ -1,9 +1,17 @@
-"""What becomes of a client's connection after an answer, and who is told when the client has gone."""
+"""The writing half of a client's connection, and what becomes of the connection after an answer."""
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
 from typing import Final
+
+import structlog
+
+from reauth_proxy.clients.pace import Stall
+from reauth_proxy.http1.sockets import unsent
+
+log = structlog.get_logger(__name__)
 
 #: Seconds in which a client that was refused may end its side of the connection.
 LINGER: Final = 2.0
@@ -26,3 +34,72 @@ LINGERING: Final = Sent.LINGERING
 
 class ClientGone(ConnectionError):
     """The client closed its connection; there is nobody to answer."""
+
+
+class Writing:
+    """A client's transport that is written to by one writer at a time.
+
+    Attributes:
+        transport: None once the connection is lost.
+        writing_paused: the client takes no more for now.
+    """
+
+    __slots__ = ("_drained", "_loop", "_stall", "transport", "writing_paused")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._drained: asyncio.Future[None] | None = None  # the one writer that waits
+        self._stall: Stall | None = None
+        self.transport: asyncio.Transport | None = None
+        self.writing_paused = False
+
+    def pause_writing(self) -> None:
+        """The client takes no more."""
+        self.writing_paused = True
+        self._stall = None
+
+    def resume_writing(self) -> None:
+        """The client takes more, or has left."""
+        self.writing_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        """Write to the client. Raises ClientGone if it has left."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone("the client closed its connection")
+        transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client takes more; a client that takes nothing is cut by :meth:`cut_if_stalled`."""
+        if self.writing_paused and self.transport is not None:
+            self._drained = self._loop.create_future()
+            try:
+                await self._drained
+            finally:
+                self._drained = None
+        if self.transport is None:
+            raise ClientGone("the client closed its connection")
+
+    async def drained(self, sent: Sent) -> Sent:
+        """Return `sent`, once the client takes more."""
+        await self.drain()
+        return sent
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def cut_if_stalled(self, now: float, limit: float) -> None:
+        """Close if the client took nothing of what waits for `limit` seconds. `now` is the loop's time."""
+        transport = self.transport
+        if transport is None or not (self.writing_paused or transport.is_closing()):
+            return
+        left = unsent(transport)
+        if self._stall is None:
+            self._stall = Stall()
+        if self._stall.too_long(left, now, limit):
+            log.info("client.stalled", unsent=left)
+            transport.abort()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from reauth_proxy.forward.content import Content, Kept, Streamed
-from reauth_proxy.forward.exchange import Exchange
+from collections.abc import Callable
+
+from reauth_proxy.forward.content import Content, Kept, Streamed, at_hand
+from reauth_proxy.forward.exchange import SENT, Exchange
 from reauth_proxy.forward.request import head
+from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.upload import Upload
-from reauth_proxy.session.tokens import AccessToken
 from reauth_proxy.upstream import exchange as upstream
 from reauth_proxy.upstream.exchange import Response
 
@@ -16,16 +18,56 @@ def is_long(content: Content) -> bool:
     return isinstance(content, Streamed) and content.too_long
 
 
-async def send(exchange: Exchange, token: AccessToken | None) -> Response:
-    """Send a request once, and return the head of what comes back."""
-    route = exchange.route
+def send_now(exchange: Exchange, spool: Spool, receiver: Callable[[], None]) -> bool:
+    """Send a request on which nothing has to wait: all of it is here, and so are a token and a connection.
+
+    Args:
+        spool: counts the content that is kept.
+        receiver: is called once, when the answer's head has come or never will.
+
+    Returns:
+        Whether it was sent. Where it was not, nothing of it was.
+
+    Raises:
+        ContentTooLarge: it is refused.
+    """
+    request, route, plan = exchange.request, exchange.route, exchange.plan
+    if not request.body.complete or exchange.expects or exchange.websocket or route.login is not None:
+        return False
+    token = route.session.usable()
+    if token is None or token.life != route.session.life:
+        return False
     content = exchange.content
-    exchange.token, exchange.generation = token, 0 if token is None else token.generation
+    if exchange.length or request.chunked:
+        longest = plan.limits.content
+        found = at_hand(request.body, exchange.length, chunked=request.chunked, spool=spool, longest=longest)
+        assert found is not None, "all of it is here"
+        content = exchange.content = found
+    if isinstance(content, Streamed):
+        return False
+    exchange.token, exchange.generation = token, token.generation
+    interim = None if exchange.old else exchange.interim
+    data = head(exchange, token) + content.wire
+    exchange.upstream = upstream.begin(route.pool, data, exchange.method, route.response_timeout, interim, receiver)
+    exchange.phase = SENT
+    return exchange.upstream is not None
+
+
+async def send(exchange: Exchange) -> Response:
+    """Send a request once with its token, or wait for it if that was done, and return the head of what comes back."""
+    route, content, token = exchange.route, exchange.content, exchange.token
+    exchange.generation = 0 if token is None else token.generation
+    exchange.phase = SENT
     interim = None if exchange.old else exchange.interim
     if isinstance(content, Kept):
-        data = head(exchange, token) + content.wire
         return await upstream.exchange(
-            route.pool, data, exchange.method, route.response_timeout, websocket=exchange.websocket, interim=interim
+            route.pool,
+            head(exchange, token) + content.wire,
+            exchange.method,
+            route.response_timeout,
+            websocket=exchange.websocket,
+            interim=interim,
+            begun=exchange.upstream,
         )
     # Content too long to be sent twice had better be rejected before it is sent.
     expect = exchange.expects or is_long(content)

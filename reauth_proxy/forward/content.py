@@ -143,8 +143,8 @@ def too_large(longest: int) -> ContentTooLarge:
     return ContentTooLarge(f"The request's content is longer than the {longest} bytes that `limits.content` allows.")
 
 
-async def read(reader: Body, *, length: int | None, chunked: bool, spool: Spool, longest: int = 0) -> Content:
-    """Return a request's content, read as a whole where it is known to be small.
+def at_hand(reader: Body, length: int | None, *, chunked: bool, spool: Spool, longest: int = 0) -> Content | None:
+    """Return a request's content as it is now: whole, or one that will be streamed.
 
     Args:
         reader: the request's content.
@@ -153,10 +153,11 @@ async def read(reader: Body, *, length: int | None, chunked: bool, spool: Spool,
         spool: counts what is kept.
         longest: how long it may be; 0 for no limit.
 
+    Returns:
+        None: it is small, and counted already, but not all of it is here.
+
     Raises:
         ContentTooLarge: it is longer than it may be.
-        BadRequest, RequestTimeout: the client broke the framing, or was too slow.
-            ClientGone: the client left.
     """
     if chunked:
         if longest and reader.received > longest:
@@ -170,6 +171,24 @@ async def read(reader: Body, *, length: int | None, chunked: bool, spool: Spool,
         raise too_large(longest)
     if not _fits(length, spool, longest):
         return Streamed(reader, length, spool, longest)
+    return Kept(reader.take(), chunked=False, spool=spool) if reader.complete else None
+
+
+async def read(reader: Body, length: int | None, *, chunked: bool, spool: Spool, longest: int = 0) -> Content:
+    """Return a request's content, read as a whole where it is known to be small.
+
+    Args:
+        as :func:`at_hand`.
+
+    Raises:
+        ContentTooLarge: it is longer than it may be.
+        BadRequest, RequestTimeout: the client broke the framing, or was too slow.
+        ClientGone: the client left.
+    """
+    found = at_hand(reader, length, chunked=chunked, spool=spool, longest=longest)
+    if found is not None:
+        return found
+    assert length is not None
     try:
         data = await reader.read_all()
     except BaseException:

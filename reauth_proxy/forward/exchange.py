@@ -16,6 +16,7 @@ from reauth_proxy.forward.upload import Upload
 from reauth_proxy.http1.request import Request
 from reauth_proxy.http1.wire import Fields, interim_head
 from reauth_proxy.session.tokens import AccessToken
+from reauth_proxy.upstream.connection import Connection
 
 
 class Phase(Enum):
@@ -97,6 +98,8 @@ class Exchange:
     # -- what becomes of it ------------------------------------------------------------------------------------
 
     route: Route
+    #: The connection that it was sent on at once; None: it was not, or is to be sent again.
+    upstream: Connection | None = None
     where = ""
     phase = JUDGED
     #: With which it was sent last; None for none.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.http1.sockets import cut_off
@@ -28,39 +27,79 @@ class CutOff(Exception):
         self.refusal = refusal
 
 
-async def relay(exchange: Exchange, response: Response, lines: list[bytes], *, keep_alive: bool) -> tuple[int, bool]:
-    """Pass an answer on to the client.
+def relay_whole(exchange: Exchange, response: Response, lines: list[bytes], *, keep_alive: bool) -> bool:
+    """Pass an answer on to the client of which nothing is to come any more.
 
     Args:
         lines: the field lines that it gets.
         keep_alive: whether the client's connection may stay open.
 
     Returns:
-        How many bytes of content were passed on, and whether the connection stays open.
+        Whether the connection stays open.
+
+    Raises:
+        ClientGone: the client left.
+    """
+    head, chunked, keep_alive = _head(response, lines, keep_alive=keep_alive, old_client=exchange.old)
+    body = response.body
+    exchange.size = len(body)
+    if chunked:
+        body = as_chunk(body) + LAST_CHUNK if body else LAST_CHUNK
+    exchange.connection.write(head + body)
+    return keep_alive
+
+
+async def relay(exchange: Exchange, response: Response, lines: list[bytes], *, keep_alive: bool) -> bool:
+    """Pass an answer on to the client, as it comes.
+
+    Args:
+        lines: the field lines that it gets.
+        keep_alive: whether the client's connection may stay open.
+
+    Returns:
+        Whether the connection stays open.
 
     Raises:
         Refusal: the upstream broke off before anything was passed on.
         CutOff: it broke off later; the client's connection has been aborted.
         ClientGone, asyncio.CancelledError: the client left; the upstream's connection has been closed.
     """
-    if response.connection is not None and response.connection.broken is not None:
-        raise response.connection.broken  # while the answer was held back
-    client, old_client = exchange.connection, exchange.request.version < (1, 1)
+    client, connection = exchange.connection, response.connection
+    if connection is not None and connection.broken is not None:
+        raise connection.broken  # while the answer was held back
     try:
-        return await _relay(client, response, lines, keep_alive=keep_alive, old_client=old_client)
+        if connection is None:
+            keep_alive = relay_whole(exchange, response, lines, keep_alive=keep_alive)
+            await client.drain()
+            return keep_alive
+        head, chunked, keep_alive = _head(response, lines, keep_alive=keep_alive, old_client=exchange.old)
+        data = connection.body.take()
+        while True:
+            if data:
+                exchange.size += len(data)
+                head += as_chunk(data) if chunked else data
+            if head:
+                client.write(head)
+                head = b""
+                await client.drain()
+            data = await connection.body.read()
+            if not data:
+                break
+        if chunked:
+            client.write(LAST_CHUNK)
     except BaseException as error:
-        if response.connection is not None:
-            response.connection.close()
+        if connection is not None:
+            connection.close()
         if client.transport is not None:
-            cut_off(client.transport, ends_with_connection=response.length is None and old_client)
+            cut_off(client.transport, ends_with_connection=response.length is None and exchange.old)
         if isinstance(error, Refusal):
             raise CutOff(error) from error
         raise
+    return keep_alive
 
 
-async def _relay(
-    client: ClientConnection, response: Response, lines: list[bytes], *, keep_alive: bool, old_client: bool
-) -> tuple[int, bool]:
+def _head(response: Response, lines: list[bytes], *, keep_alive: bool, old_client: bool) -> tuple[bytes, bool, bool]:
+    """Return an answer's header section, whether it comes in chunks, and whether the connection stays open."""
     chunked = response.length is None and not response.bodiless
     if chunked and old_client:
         chunked = keep_alive = False  # the content ends with the connection
@@ -72,30 +111,4 @@ async def _relay(
         lines.append(_CLOSE)
     elif old_client:
         lines.append(_KEEP_ALIVE_1_0)
-    head = status_line(response.status, response.reason) + section(lines)
-    connection = response.connection
-    if connection is None:
-        body = response.body
-        if chunked:
-            body = as_chunk(body) + LAST_CHUNK if body else LAST_CHUNK
-        client.write(head + body)
-        if client.writing_paused:
-            await client.drain()
-        return len(response.body), keep_alive
-    size = 0
-    data = connection.body.take()
-    while True:
-        if data:
-            size += len(data)
-            head += as_chunk(data) if chunked else data
-        if head:
-            client.write(head)
-            head = b""
-            if client.writing_paused:
-                await client.drain()
-        data = await connection.body.read()
-        if not data:
-            break
-    if chunked:
-        client.write(LAST_CHUNK)
-    return size, keep_alive
+    return status_line(response.status, response.reason) + section(lines), chunked, keep_alive

@@ -196,11 +196,16 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def close(self) -> None:
         """Close at once; nothing more is sent or delivered."""
-        self.receiver = None
         self._closing = True
         self._receiving = False
         if self.transport is not None:
             self.transport.abort()
+
+    def abandon(self) -> None:
+        """Close: nobody waits for the answer any more."""
+        self.receiver = None
+        self._deadlines.stop(self)
+        self.close()
 
     async def _progress(self) -> None:
         self._waiter = self._loop.create_future()
@@ -221,9 +226,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         self.body.fail(error)
-        receiver = self.receiver
         self.close()
-        self.receiver = receiver
         self._wake()
         self._release_writer()
 
