@@ -9,6 +9,8 @@ from typing import Final
 import structlog
 
 from reauth_proxy.clients.pace import Stall
+from reauth_proxy.http1.body import Body
+from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.http1.sockets import unsent
 
 log = structlog.get_logger(__name__)
@@ -42,14 +44,16 @@ class Writing:
     Attributes:
         transport: None once the connection is lost.
         writing_paused: the client takes no more for now.
+        feeder: whose content is written as it comes; it is held while the client takes no more.
     """
 
-    __slots__ = ("_drained", "_loop", "_stall", "transport", "writing_paused")
+    __slots__ = ("_drained", "_loop", "_stall", "feeder", "transport", "writing_paused")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._drained: asyncio.Future[None] | None = None  # the one writer that waits
         self._stall: Stall | None = None
+        self.feeder: Body | None = None
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
 
@@ -57,12 +61,16 @@ class Writing:
         """The client takes no more."""
         self.writing_paused = True
         self._stall = None
+        if self.feeder is not None:
+            self.feeder.hold()
 
     def resume_writing(self) -> None:
         """The client takes more, or has left."""
         self.writing_paused = False
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
+        if self.feeder is not None:
+            self.feeder.flow()
 
     def write(self, data: bytes) -> None:
         """Write to the client. Raises ClientGone if it has left."""
@@ -70,6 +78,19 @@ class Writing:
         if transport is None or transport.is_closing():
             raise ClientGone("the client closed its connection")
         transport.write(data)
+
+    def post(self, data: bytes, outbox: Outbox) -> Sent:
+        """Have an answer written at the end of this turn; the connection stays open. Raises ClientGone."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone("the client closed its connection")
+        outbox.write(transport, data)
+        return OPEN
+
+    def end_with(self, data: bytes) -> Sent:
+        """Write the last answer. Raises ClientGone."""
+        self.write(data)
+        return CLOSED
 
     async def drain(self) -> None:
         """Wait until the client takes more; a client that takes nothing is cut by :meth:`cut_if_stalled`."""
@@ -81,11 +102,6 @@ class Writing:
                 self._drained = None
         if self.transport is None:
             raise ClientGone("the client closed its connection")
-
-    async def drained(self, sent: Sent) -> Sent:
-        """Return `sent`, once the client takes more."""
-        await self.drain()
-        return sent
 
     def abort(self) -> None:
         """Close at once."""

@@ -9,6 +9,7 @@ from reauth_proxy.forward.exchange import SENT, Exchange
 from reauth_proxy.forward.request import head
 from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.upload import Upload
+from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.upstream import exchange as upstream
 from reauth_proxy.upstream.exchange import Response
 
@@ -18,11 +19,12 @@ def is_long(content: Content) -> bool:
     return isinstance(content, Streamed) and content.too_long
 
 
-def send_now(exchange: Exchange, spool: Spool, receiver: Callable[[], None]) -> bool:
+def send_now(exchange: Exchange, spool: Spool, outbox: Outbox, receiver: Callable[[], None]) -> bool:
     """Send a request on which nothing has to wait: all of it is here, and so are a token and a connection.
 
     Args:
         spool: counts the content that is kept.
+        outbox: writes it.
         receiver: is called once, when the answer's head has come or never will.
 
     Returns:
@@ -31,7 +33,7 @@ def send_now(exchange: Exchange, spool: Spool, receiver: Callable[[], None]) -> 
     Raises:
         ContentTooLarge: it is refused.
     """
-    request, route, plan = exchange.request, exchange.route, exchange.plan
+    request, route = exchange.request, exchange.route
     if not request.body.complete or exchange.expects or exchange.websocket or route.login is not None:
         return False
     token = route.session.usable()
@@ -39,18 +41,22 @@ def send_now(exchange: Exchange, spool: Spool, receiver: Callable[[], None]) -> 
         return False
     content = exchange.content
     if exchange.length or request.chunked:
-        longest = plan.limits.content
+        longest = exchange.plan.limits.content
         found = at_hand(request.body, exchange.length, chunked=request.chunked, spool=spool, longest=longest)
         assert found is not None, "all of it is here"
         content = exchange.content = found
     if isinstance(content, Streamed):
         return False
+    method = exchange.method
+    connection = upstream.take(route.pool, method)
+    if connection is None:
+        return False
     exchange.token, exchange.generation = token, token.generation
+    exchange.upstream, exchange.phase = connection, SENT
     interim = None if exchange.old else exchange.interim
     data = head(exchange, token) + content.wire
-    exchange.upstream = upstream.begin(route.pool, data, exchange.method, route.response_timeout, interim, receiver)
-    exchange.phase = SENT
-    return exchange.upstream is not None
+    upstream.begin(connection, data, method, route.response_timeout, interim=interim, outbox=outbox, receiver=receiver)
+    return True
 
 
 async def send(exchange: Exchange) -> Response:

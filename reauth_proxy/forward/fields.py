@@ -92,9 +92,10 @@ class FieldChanges:
     remove: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
 class RequestFields:
     """A request's fields, filtered once and used for every try.
+
+    What most requests do not have stands in the class.
 
     Attributes:
         lines: field lines to forward, without their ends.
@@ -106,16 +107,18 @@ class RequestFields:
         credentials: names in lower case, and values, of what the client says who it is with.
     """
 
-    lines: list[bytes]
     host: bytes | None = None
     request_id: bytes | None = None
     length: bytes | None = None
     coding: bytes | None = None
     expect: bytes | None = None
     upgrade: bytes | None = None
-    close: bool = False
+    close = False
     marks: list[bytes] | None = None
     credentials: list[tuple[bytes, bytes]] | None = None
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
 
 
 class RequestRules:
@@ -147,7 +150,7 @@ class RequestRules:
 
     def filter(self, raw: RawFields) -> RequestFields:
         """Return what of a request's fields goes upstream. Raises BadRequest."""
-        found = RequestFields([])
+        found = RequestFields()
         lines = found.lines
         known = self._table.known
         marks: list[bytes] | None = None

@@ -21,13 +21,14 @@ from reauth_proxy.forward.exchange import ANSWERED, ENDED, AccessLog, Exchange, 
 from reauth_proxy.forward.own import CALLBACK, HERE, Own
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.receiving import receive
-from reauth_proxy.forward.relay import CutOff, relay, relay_whole
+from reauth_proxy.forward.relay import CutOff, relay, whole
 from reauth_proxy.forward.replay import parked, replace
 from reauth_proxy.forward.request import judge, plainly
 from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.guard import cors
 from reauth_proxy.http1 import problems
+from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.http1.request import Request
 from reauth_proxy.upstream.exchange import Response, finished, received
 
@@ -61,6 +62,7 @@ class Forwarder:
         self._observer = observer
         self.tunnels = tunnels
         self.spool = Spool(plan.keeping)
+        self._outbox = Outbox(asyncio.get_running_loop())
         #: Requests under way.
         self.active = 0
         self._draining = False
@@ -75,7 +77,7 @@ class Forwarder:
         try:
             answer = self._admit(exchange)
             if answer is None:
-                if send_now(exchange, self.spool, partial(self._received, exchange)):
+                if send_now(exchange, self.spool, self._outbox, partial(self._received, exchange)):
                     return partial(self._abandon, exchange)
                 answer = self.forward(exchange)
         except Exception as error:
@@ -151,13 +153,10 @@ class Forwarder:
             route.accepted(exchange.token, exchange.target, response.status)
             exchange.outcome = "forwarded"
             lines = self._answer_lines(exchange, response, [])
-            keep_alive = relay_whole(exchange, response, lines, keep_alive=self._stays_open(exchange))
-            sent = OPEN if keep_alive else CLOSED
+            data, keep_alive = whole(exchange, response, lines, keep_alive=self._stays_open(exchange))
+            sent = client.post(data, self._outbox) if keep_alive else client.end_with(data)
         except Exception as error:
             sent = self._give_up(exchange, error)
-        if client.writing_paused:
-            client.go_on(self._see_through(exchange, client.drained(sent)))
-            return
         self.finish(exchange)
         client.answered(sent)
 

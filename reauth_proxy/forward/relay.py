@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from reauth_proxy.clients.writing import ClientGone
 from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.exchange import Exchange
+from reauth_proxy.http1.body import Body
 from reauth_proxy.http1.sockets import cut_off
 from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk, date, section, status_line
 from reauth_proxy.upstream.exchange import Response
@@ -27,26 +29,19 @@ class CutOff(Exception):
         self.refusal = refusal
 
 
-def relay_whole(exchange: Exchange, response: Response, lines: list[bytes], *, keep_alive: bool) -> bool:
-    """Pass an answer on to the client of which nothing is to come any more.
+def whole(exchange: Exchange, response: Response, lines: list[bytes], *, keep_alive: bool) -> tuple[bytes, bool]:
+    """Return an answer of which nothing is to come any more, and whether the client's connection stays open.
 
     Args:
         lines: the field lines that it gets.
-        keep_alive: whether the client's connection may stay open.
-
-    Returns:
-        Whether the connection stays open.
-
-    Raises:
-        ClientGone: the client left.
+        keep_alive: whether the connection may stay open.
     """
     head, chunked, keep_alive = _head(response, lines, keep_alive=keep_alive, old_client=exchange.old)
     body = response.body
     exchange.size = len(body)
     if chunked:
         body = as_chunk(body) + LAST_CHUNK if body else LAST_CHUNK
-    exchange.connection.write(head + body)
-    return keep_alive
+    return head + body, keep_alive
 
 
 async def relay(exchange: Exchange, response: Response, lines: list[bytes], *, keep_alive: bool) -> bool:
@@ -69,24 +64,12 @@ async def relay(exchange: Exchange, response: Response, lines: list[bytes], *, k
         raise connection.broken  # while the answer was held back
     try:
         if connection is None:
-            keep_alive = relay_whole(exchange, response, lines, keep_alive=keep_alive)
+            data, keep_alive = whole(exchange, response, lines, keep_alive=keep_alive)
+            client.write(data)
             await client.drain()
             return keep_alive
         head, chunked, keep_alive = _head(response, lines, keep_alive=keep_alive, old_client=exchange.old)
-        data = connection.body.take()
-        while True:
-            if data:
-                exchange.size += len(data)
-                head += as_chunk(data) if chunked else data
-            if head:
-                client.write(head)
-                head = b""
-                await client.drain()
-            data = await connection.body.read()
-            if not data:
-                break
-        if chunked:
-            client.write(LAST_CHUNK)
+        await _stream(exchange, connection.body, head, chunked=chunked)
     except BaseException as error:
         if connection is not None:
             connection.close()
@@ -96,6 +79,31 @@ async def relay(exchange: Exchange, response: Response, lines: list[bytes], *, k
             raise CutOff(error) from error
         raise
     return keep_alive
+
+
+async def _stream(exchange: Exchange, body: Body, head: bytes, *, chunked: bool) -> None:
+    """Write a header section, and then content as it comes; whoever sends it waits while the client takes no more."""
+    client = exchange.connection
+
+    def pass_on(data: bytes) -> None:
+        exchange.size += len(data)
+        try:
+            client.write(as_chunk(data) if chunked else data)
+        except ClientGone as gone:
+            body.fail(gone)
+
+    if data := body.take():
+        exchange.size += len(data)
+        head += as_chunk(data) if chunked else data
+    client.feeder = body
+    try:
+        client.write(head)
+        await body.pour(pass_on)
+    finally:
+        client.feeder = None
+    if chunked:
+        client.write(LAST_CHUNK)
+    await client.drain()
 
 
 def _head(response: Response, lines: list[bytes], *, keep_alive: bool, old_client: bool) -> tuple[bytes, bool, bool]:

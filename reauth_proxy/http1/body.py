@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 #: Bytes that wait for their reader at which the peer is told to wait, and what the event loop reads at once.
@@ -33,12 +34,24 @@ class Body:
         error: why it never will.
     """
 
-    __slots__ = ("_chunks", "_high_water", "_source", "_waiter", "_waiting", "complete", "error", "paused", "received")
+    __slots__ = (
+        "_chunks",
+        "_high_water",
+        "_sink",
+        "_source",
+        "_waiter",
+        "_waiting",
+        "complete",
+        "error",
+        "paused",
+        "received",
+    )
 
     def __init__(self, source: Source, high_water: int = HIGH_WATER) -> None:
         self._source = source
         self._high_water = high_water
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Callable[[bytes], None] | None = None
         self.paused = False
         self.begin()
 
@@ -51,14 +64,28 @@ class Body:
 
     def feed(self, data: bytes) -> None:
         """Take what has come."""
-        self._chunks.append(data)
         size = len(data)
         self.received += size
+        if self._sink is not None:
+            self._sink(data)
+            return
+        self._chunks.append(data)
         self._waiting += size
-        if self._waiting > self._high_water and not self.paused:
+        if self._waiting > self._high_water:
+            self.hold()
+        self._wake()
+
+    def hold(self) -> None:
+        """Let no more come."""
+        if not self.paused:
             self.paused = True
             self._source.pause_reading()
-        self._wake()
+
+    def flow(self) -> None:
+        """Let more come."""
+        if self.paused:
+            self.paused = False
+            self._source.resume_reading()
 
     def finish(self) -> None:
         """All has come."""
@@ -78,9 +105,7 @@ class Body:
             return b""
         self._chunks = []
         self._waiting = 0
-        if self.paused:
-            self.paused = False
-            self._source.resume_reading()
+        self.flow()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def read(self) -> bytes:
@@ -88,14 +113,34 @@ class Body:
         while not self._chunks:
             if self.complete:
                 return b""
-            if self.error is not None:
-                raise self.error
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._news()
         return self.take()
+
+    async def pour(self, sink: Callable[[bytes], None]) -> None:
+        """Hand what comes to `sink` as it comes, and return at the end; what has come before is not taken.
+
+        Args:
+            sink: must not raise; :meth:`hold` and :meth:`flow` are its back-pressure.
+
+        Raises:
+            Exception: the error.
+        """
+        self._sink = sink
+        try:
+            while not self.complete:
+                await self._news()
+        finally:
+            self._sink = None
+
+    async def _news(self) -> None:
+        """Wait for more, or for the end. Raises the error."""
+        if self.error is not None:
+            raise self.error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
     async def read_all(self) -> bytes:
         """Return all that was not read yet, once it has come. Raises the error."""

@@ -15,6 +15,9 @@ from reauth_proxy.errors import BadRequest, ExpectationFailed, MethodNotSupporte
 #: What a request target may be made of: no controls, no space (RFC 9112 section 3.2); raw UTF-8 is passed on.
 _TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e\x80-\xff]+")
 
+#: Methods that are answered with 405.
+_REFUSED: Final = frozenset({"CONNECT", "TRACE"})
+
 #: uri-host [ ":" port ] (RFC 9110 section 7.2, RFC 3986 section 3.2.2): no userinfo, no list, IP literals in brackets.
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})*)(?::(?P<port>[0-9]{0,5}))?"
@@ -106,5 +109,5 @@ def check_method(method: str) -> None:
     Raises:
         MethodNotSupported: for CONNECT and TRACE.
     """
-    if method in ("CONNECT", "TRACE"):
+    if method in _REFUSED:
         raise MethodNotSupported(f"{method} is not supported.")

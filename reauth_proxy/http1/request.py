@@ -21,6 +21,7 @@ _END: Final = b"\r\n\r\n"
 _VERSION: Final = re.compile(rb"(?:\r\n)*[A-Z][A-Z_-]{0,31} [\x21-\x7e\x80-\xff]+ HTTP/([0-9]\.[0-9])")
 _REQUEST_LINE: Final = re.compile(_VERSION.pattern + rb"\r\n")
 _SUPPORTED: Final = frozenset({b"1.0", b"1.1"})
+_VERSIONS: Final = {b"%d.%d" % (major, minor): (major, minor) for major in range(10) for minor in range(10)}
 #: Kept by a connection that waits.
 _NONE: Final[Fields] = []
 _BLANKS: Final = b" \t"
@@ -129,9 +130,10 @@ class RequestReader:
             raise self._too_long()
         if not self._head_done:
             return end, None
-        if not _REQUEST_LINE.match(head):  # The parser takes two spaces for one, and RTSP for HTTP.
+        line = _REQUEST_LINE.match(head)
+        if line is None:  # The parser takes two spaces for one, and RTSP for HTTP.
             raise BadRequest("The request line is not valid.")
-        request = self._request(parser)
+        request = self._request(parser, _VERSIONS[line[1]])
         self.head = b""
         return end, request
 
@@ -151,9 +153,7 @@ class RequestReader:
         found = data.find(_END, start)
         return found + len(_END) if found >= 0 else len(data)
 
-    def _request(self, parser: httptools.HttpRequestParser) -> Request:
-        major, _, minor = parser.get_http_version().partition(".")
-        version = (int(major), int(minor))
+    def _request(self, parser: httptools.HttpRequestParser, version: tuple[int, int]) -> Request:
         request = Request(parser.get_method().decode(), self._target, version, self._fields, self._body)
         self._target, self._fields = b"", _NONE
         request.persistent, request.upgrade = self._persistent, self._upgrade

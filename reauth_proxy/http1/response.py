@@ -42,6 +42,7 @@ class ResponseMessage:
 
     __slots__ = (
         "_asked_to_switch",
+        "_counted",
         "_expect_none",
         "_framing",
         "_informational",
@@ -85,7 +86,7 @@ class ResponseMessage:
         self._informational = 0
         self._trailers = 0
         self._framing = 0  # bytes since the last one of content
-        self._until_close = False
+        self._until_close = self._counted = False
         self.dated = False
 
     @property
@@ -154,8 +155,9 @@ class ResponseMessage:
         elif coding is not None:
             if coding.strip().lower() != b"chunked" or version == "1.0":  # RFC 9112 section 6.1
                 raise httptools.HttpParserError("a transfer coding that there is not")
-        elif self.length is None:
-            self._until_close = True
+        else:
+            self._until_close = self.length is None
+            self._counted = not self._until_close  # from here on, a number says all
         self.head_done = True
 
     def _on_switch(self) -> None:

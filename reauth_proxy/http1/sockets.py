@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import select
 import socket
+import ssl
 import struct
 import sys
 import termios
@@ -47,3 +48,18 @@ def cut_off(transport: asyncio.Transport, *, ends_with_connection: bool) -> None
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+
+
+def readable(transport: asyncio.Transport) -> bool:
+    """Tell whether the kernel has something that nobody has read: bytes, or the peer's end."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def was_notified(tls: ssl.SSLObject) -> bool:
+    """Tell whether a peer ended its side with a close_notify; asyncio, unlike uvloop, asks nobody."""
+    try:
+        return not tls.read(1)
+    except ssl.SSLError:
+        return False

@@ -27,7 +27,7 @@ def status_line(status: int, reason: bytes) -> bytes:
 
 def section(lines: list[bytes]) -> bytes:
     """Return field lines as a whole header section, with the empty line at its end."""
-    return b"\r\n".join([*lines, b"", b""])
+    return b"\r\n".join(lines) + b"\r\n\r\n" if lines else b"\r\n"
 
 
 def interim_head(status: int, reason: bytes, lines: list[bytes]) -> bytes:

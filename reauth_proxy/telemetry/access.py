@@ -62,13 +62,14 @@ class AccessLog:
 
     def finished(self, exchange: Exchange, seconds: float) -> None:
         """Note a request that ended, and how long it took."""
+        # Neither an id nor a method has anything to escape: what is none was refused, or replaced.
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         self._lines.append(
-            f'{{"event":"request.finished","request_id":{quoted(exchange.id)},"method":{quoted(exchange.method)},'
+            f'{{"event":"request.finished","request_id":"{exchange.id}","method":"{exchange.method}",'
             f'"path":{quoted(exchange.path)},"status":{exchange.status},"duration":{seconds:.6f},'
             f'"generation":{exchange.generation},"outcome":"{exchange.outcome}",'
             f'"bytes_out":{exchange.size},"level":"info",'

@@ -8,8 +8,6 @@ back to its pool when the message is complete, or closes it.
 from __future__ import annotations
 
 import asyncio
-import select
-import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -17,7 +15,9 @@ import httptools
 
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
 from reauth_proxy.http1.body import HIGH_WATER, ONE_READ
+from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.http1.response import Interim, ResponseMessage
+from reauth_proxy.http1.sockets import readable, was_notified
 from reauth_proxy.upstream.deadlines import Deadlines
 from reauth_proxy.upstream.sending import Sending
 
@@ -127,19 +127,24 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def readable(self) -> bool:
         """Tell whether the kernel has something for an idle connection: its end, or bytes that nobody asked for."""
-        if self.transport is None:
-            return False
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return self.transport is not None and readable(self.transport)
 
-    def begin(self, data: bytes, *, head: bool, switch: bool = False, interim: Interim | None = None) -> None:
+    def begin(
+        self,
+        data: bytes,
+        *,
+        head: bool,
+        switch: bool = False,
+        interim: Interim | None = None,
+        outbox: Outbox | None = None,
+    ) -> None:
         """Start an exchange by writing `data`.
 
         Args:
             head: the method is HEAD, so no content will come.
             switch: the request asks for WebSocket, so 101 is an answer (RFC 9110 section 7.8).
             interim: takes interim responses other than 100 and 101; None drops them.
+            outbox: writes `data` at the end of the turn; None: it is written now.
         """
         transport = self.transport
         if transport is None or self._closing:
@@ -147,7 +152,10 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self._reset(expect_none=head, switch=switch, interim=interim)
         self._receiving = True
         self.exchanges += 1
-        transport.write(data)
+        if outbox is None:
+            transport.write(data)
+        else:
+            outbox.write(transport, data)
 
     def write(self, data: bytes) -> None:
         """Send more content."""
@@ -257,6 +265,9 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
             self.reusable = False
             self.close()
             return
+        if self._counted:
+            self._count(data)
+            return
         if not self._touched:
             if data[:7] != b"HTTP/1."[: len(data)]:  # the parser takes RTSP for HTTP
                 self._fail(UpstreamMalformed("The upstream's answer is not valid HTTP/1.1."))
@@ -295,13 +306,28 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
             if self._framing > MAX_HEAD_BYTES and not self.complete:
                 self._fail(UpstreamMalformed("There is too much framing around the upstream's content."))
                 return
+            if self._counted and not self.complete:
+                self._parser = None  # It would copy the rest.
         self._wake()
+
+    def _count(self, data: bytes) -> None:
+        """Take content of which a number is to come, and nothing else."""
+        assert self.length is not None
+        left = self.length - self.body.received
+        if len(data) < left:
+            self.body.feed(data)
+            return
+        self.body.feed(data[:left])
+        self.body.finish()
+        if len(data) > left:
+            self.reusable = False
+            self.close()
 
     def eof_received(self) -> None:
         """Note an end that is no cut: under TLS one with a close_notify (RFC 9112 section 9.8)."""
         assert self.transport is not None
         tls = self.transport.get_extra_info("ssl_object")
-        self._orderly = tls is None or _was_notified(tls)
+        self._orderly = tls is None or was_notified(tls)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -318,11 +344,3 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     def __repr__(self) -> str:
         state = "closed" if self.closed else "receiving" if self._receiving and not self.complete else "idle"
         return f"<Connection {state} exchanges={self.exchanges} status={self.status}>"
-
-
-def _was_notified(tls: ssl.SSLObject) -> bool:
-    """Tell whether a peer ended its side with a close_notify; asyncio, unlike uvloop, asks nobody."""
-    try:
-        return not tls.read(1)
-    except ssl.SSLError:
-        return False

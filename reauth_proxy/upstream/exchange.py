@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.http1.response import Interim
 from reauth_proxy.upstream.connection import MOST_UNREAD, Connection, ConnectionBroken
 from reauth_proxy.upstream.pool import Pool
@@ -78,21 +79,25 @@ async def connect(pool: Pool, method: str) -> Connection:
 
 
 def begin(
-    pool: Pool, data: bytes, method: str, timeout: float, interim: Interim | None, receiver: Callable[[], None]
-) -> Connection | None:
-    """Send a request that is here as a whole without waiting, if there is a connection to be had.
+    connection: Connection,
+    data: bytes,
+    method: str,
+    timeout: float,
+    *,
+    interim: Interim | None,
+    outbox: Outbox,
+    receiver: Callable[[], None],
+) -> None:
+    """Send a request that is here as a whole, without waiting.
 
     Args:
         timeout: seconds until the upstream's header section must have arrived.
+        outbox: writes it.
         receiver: is called once, when that has arrived, or never will.
     """
-    connection = take(pool, method)
-    if connection is None:
-        return None
-    connection.begin(data, head=method == "HEAD", interim=interim)
+    connection.begin(data, head=method == "HEAD", interim=interim, outbox=outbox)
     connection.start_clock(timeout)
     connection.receiver = receiver
-    return connection
 
 
 async def exchange(

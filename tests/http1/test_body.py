@@ -102,3 +102,39 @@ async def test_the_next_message_begins_with_nothing() -> None:
     body.feed(b"two")
     assert await body.read() == b"two"
     assert (body.received, body.complete, body.error) == (3, False, None)
+
+
+async def test_what_is_poured_goes_to_the_sink_at_once_and_wakes_nobody_before_the_end() -> None:
+    body = Body(Source())
+    body.feed(b"before")
+    assert body.take() == b"before"
+    poured: list[bytes] = []
+    pouring = asyncio.create_task(body.pour(poured.append))
+    await asyncio.sleep(0)
+    body.feed(b"one")
+    assert poured == [b"one"]
+    body.feed(b"two")
+    await asyncio.sleep(0)
+    assert not pouring.done()
+    body.finish()
+    await pouring
+    assert (poured, body.received) == ([b"one", b"two"], 12)
+
+
+async def test_an_error_ends_the_pouring() -> None:
+    body = Body(Source())
+    pouring = asyncio.create_task(body.pour(lambda data: None))
+    await asyncio.sleep(0)
+    body.fail(ConnectionResetError("gone"))
+    with pytest.raises(ConnectionResetError):
+        await pouring
+
+
+async def test_a_sink_may_hold_the_source_and_let_it_flow() -> None:
+    source = Source()
+    body = Body(source)
+    body.hold()
+    body.hold()
+    body.flow()
+    body.flow()
+    assert source.told == ["pause", "resume"]
