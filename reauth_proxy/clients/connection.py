@@ -164,9 +164,9 @@ class ClientConnection(Writing, asyncio.Protocol):
             return len(data)
         if self._discarding:
             self._body.take()
-            if self._body.complete and self.transport is not None:
+            if self._body.complete:
                 self._ended = True
-                self.transport.close()
+                self.close()
         return end
 
     def _break_off(self, refusal: Refusal) -> None:
@@ -261,6 +261,7 @@ class ClientConnection(Writing, asyncio.Protocol):
         """Close, once the rest of the content, or whatever comes, was read for a while (RFC 9112 section 9.6)."""
         transport = self.transport
         assert transport is not None
+        self.settle()
         self.take_held()
         self._body.take()
         if until_closed:
@@ -296,8 +297,7 @@ class ClientConnection(Writing, asyncio.Protocol):
             await asyncio.wait([self._over], timeout=timeout)
         if self._cancel is not None:
             self._cancel()
-        if self.transport is not None:
-            self.transport.close()
+        self.close()
 
     # -- the sweep ----------------------------------------------------------------------------------------------
 
@@ -317,7 +317,7 @@ class ClientConnection(Writing, asyncio.Protocol):
         elif self._request is None:
             self._reader.rest()
             if not self._ended and now - self._idle_since >= self.limits.idle_timeout:
-                transport.close()
+                self.close()
         elif not (self._body.complete or self._ended):
             self._judge_content(now)
         self.cut_if_stalled(now, self.limits.write_timeout)
@@ -333,8 +333,8 @@ class ClientConnection(Writing, asyncio.Protocol):
 
     def close_if_idle(self, since: float) -> None:
         """Close, if there has been no request since then."""
-        if self.idle and self._idle_since <= since and self.transport is not None:
-            self.transport.close()
+        if self.idle and self._idle_since <= since:
+            self.close()
 
     def limit(self, limits: Limits) -> None:
         """Put new limits in force."""

@@ -47,13 +47,15 @@ class Writing:
         feeder: whose content is written as it comes; it is held while the client takes no more.
     """
 
-    __slots__ = ("_drained", "_loop", "_stall", "feeder", "transport", "writing_paused")
+    __slots__ = ("_drained", "_loop", "_outbox", "_posted", "_stall", "feeder", "transport", "writing_paused")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._drained: asyncio.Future[None] | None = None  # the one writer that waits
         self._stall: Stall | None = None
         self.feeder: Body | None = None
+        self._outbox: Outbox | None = None  # the last one that was given something
+        self._posted = 0  # in which turn that was
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
 
@@ -74,6 +76,7 @@ class Writing:
 
     def write(self, data: bytes) -> None:
         """Write to the client. Raises ClientGone if it has left."""
+        self.settle()
         transport = self.transport
         if transport is None or transport.is_closing():
             raise ClientGone("the client closed its connection")
@@ -85,7 +88,13 @@ class Writing:
         if transport is None or transport.is_closing():
             raise ClientGone("the client closed its connection")
         outbox.write(transport, data)
+        self._outbox, self._posted = outbox, outbox.turn
         return OPEN
+
+    def settle(self) -> None:
+        """Have what was posted written now."""
+        if self._outbox is not None and self._outbox.turn == self._posted:
+            self._outbox.flush()
 
     def end_with(self, data: bytes) -> Sent:
         """Write the last answer. Raises ClientGone."""
@@ -103,8 +112,15 @@ class Writing:
         if self.transport is None:
             raise ClientGone("the client closed its connection")
 
+    def close(self) -> None:
+        """Close, once what was written has gone out."""
+        self.settle()
+        if self.transport is not None:
+            self.transport.close()
+
     def abort(self) -> None:
         """Close at once."""
+        self.settle()
         if self.transport is not None:
             self.transport.abort()
 

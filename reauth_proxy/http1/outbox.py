@@ -10,12 +10,20 @@ import asyncio
 
 
 class Outbox:
-    """Holds messages until all that came in this turn was read; nobody else writes to their transports meanwhile."""
+    """Holds messages until all that came in this turn was read.
 
-    __slots__ = ("_loop", "_pending")
+    Whoever wants to do something else with a transport before asks whether :attr:`turn` is still the one in which it
+    had something written, and calls :meth:`flush` then.
+
+    Attributes:
+        turn: counts.
+    """
+
+    __slots__ = ("_loop", "_pending", "turn")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self.turn = 1
         self._pending: list[tuple[asyncio.Transport, bytes]] = []
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
@@ -26,6 +34,7 @@ class Outbox:
 
     def flush(self) -> None:
         """Write what waits; whoever has left meanwhile gets nothing."""
+        self.turn += 1
         pending, self._pending = self._pending, []
         for transport, data in pending:
             if not transport.is_closing():

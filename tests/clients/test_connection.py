@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from reauth_proxy.clients import connection, listener
 from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.clients.limits import READ_BUFFER, Limits
 from reauth_proxy.clients.writing import CLOSED, OPEN, Sent
+from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.http1.request import Request
 from tests.fakes.arrivals import until
 
@@ -178,3 +180,23 @@ async def test_who_has_been_idle_for_long_may_have_sent_a_request_when_draining_
     idle.connection_lost(None)
     await draining
     await front.shutdown(0)
+
+
+def answers_at_once(request: Request, connection: ClientConnection) -> Sent:
+    return connection.post(b"ANSWER", Outbox(asyncio.get_running_loop()))
+
+
+@pytest.mark.parametrize("then", [lambda it: it.data_received(b"garbage\r\n\r\n"), ClientConnection.close])
+async def test_an_answer_that_was_posted_goes_out_before_all_else(
+    then: Callable[[ClientConnection], None],
+) -> None:
+    """A client's next bytes may be read in the turn in which its answer came."""
+    wire = Wire()
+    client = ClientConnection(set(), answers_at_once, Limits(), asyncio.get_running_loop())
+    client.connection_made(wire)
+    client.data_received(GET)
+    assert wire.written == b"", "it waits for the end of the turn"
+    then(client)
+    assert wire.written.startswith(b"ANSWER")
+    await asyncio.sleep(0)
+    assert wire.written.count(b"ANSWER") == 1
