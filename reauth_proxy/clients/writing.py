@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds in which a client that was refused may end its side of the connection.
 LINGER: Final = 2.0
+#: Bytes that are not copied to save a call of the system: that costs about as much as to copy so many.
+LONG: Final = 64 * 1024
 
 
 class Sent(Enum):
@@ -81,6 +83,14 @@ class Writing:
         if transport is None or transport.is_closing():
             raise ClientGone("the client closed its connection")
         transport.write(data)
+
+    def write_both(self, head: bytes, content: bytes) -> None:
+        """Write to the client, and copy no long content for that. Raises ClientGone if it has left."""
+        if len(content) < LONG:
+            self.write(head + content)
+        else:
+            self.write(head)
+            self.write(content)
 
     def post(self, data: bytes, outbox: Outbox) -> Sent:
         """Have an answer written at the end of this turn; the connection stays open. Raises ClientGone."""

@@ -92,12 +92,13 @@ async def _stream(exchange: Exchange, body: Body, head: bytes, *, chunked: bool)
         except ClientGone as gone:
             body.fail(gone)
 
-    if data := body.take():
-        exchange.size += len(data)
-        head += as_chunk(data) if chunked else data
+    data = body.take()
+    exchange.size += len(data)
+    if chunked and data:
+        data = as_chunk(data)
     client.feeder = body
     try:
-        client.write(head)
+        client.write_both(head, data)
         await body.pour(pass_on)
     finally:
         client.feeder = None
