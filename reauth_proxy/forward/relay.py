@@ -9,7 +9,7 @@ from reauth_proxy.errors import Refusal
 from reauth_proxy.forward.exchange import Exchange
 from reauth_proxy.http1.body import Body
 from reauth_proxy.http1.sockets import cut_off
-from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk, date, section, status_line
+from reauth_proxy.http1.wire import LAST_CHUNK, as_chunk, date, head_of
 from reauth_proxy.upstream.exchange import Response
 
 _CHUNKED: Final = b"Transfer-Encoding: chunked"
@@ -120,4 +120,4 @@ def _head(response: Response, lines: list[bytes], *, keep_alive: bool, old_clien
         lines.append(_CLOSE)
     elif old_client:
         lines.append(_KEEP_ALIVE_1_0)
-    return status_line(response.status, response.reason) + section(lines), chunked, keep_alive
+    return head_of(response.status, response.reason, lines), chunked, keep_alive

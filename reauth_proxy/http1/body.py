@@ -73,7 +73,8 @@ class Body:
         self._waiting += size
         if self._waiting > self._high_water:
             self.hold()
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def hold(self) -> None:
         """Let no more come."""
@@ -90,7 +91,8 @@ class Body:
     def finish(self) -> None:
         """All has come."""
         self.complete = True
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def fail(self, error: Exception) -> None:
         """Nothing more will come; the first error counts, and none does where all has come."""
@@ -105,7 +107,8 @@ class Body:
             return b""
         self._chunks = []
         self._waiting = 0
-        self.flow()
+        if self.paused:
+            self.flow()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def read(self) -> bytes:

@@ -25,6 +25,11 @@ def status_line(status: int, reason: bytes) -> bytes:
     return _STATUS_LINES.get((status, reason)) or b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 
+def head_of(status: int, reason: bytes, lines: list[bytes]) -> bytes:
+    """Return an answer's status line and header section."""
+    return status_line(status, reason) + section(lines)
+
+
 def section(lines: list[bytes]) -> bytes:
     """Return field lines as a whole header section, with the empty line at its end."""
     return b"\r\n".join(lines) + b"\r\n\r\n" if lines else b"\r\n"

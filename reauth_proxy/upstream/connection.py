@@ -225,7 +225,8 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        self._go_on()
+        if self._continue_waiter is not None:
+            self._go_on()
         receiver = self.receiver
         if receiver is not None and (self.head_done or self.body.error is not None):
             self.receiver = None
@@ -260,7 +261,8 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         if self.switched:
             self.body.feed(data)
             return
-        if not self._receiving or self.complete:
+        body = self.body
+        if not self._receiving or body.complete:
             # Bytes after the end of a response, or before a request: never given to the next request.
             self.reusable = False
             self.close()
@@ -303,10 +305,10 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
                 if self.continued:
                     self._go_on()
                 return
-            if self._framing > MAX_HEAD_BYTES and not self.complete:
+            if self._framing > MAX_HEAD_BYTES and not body.complete:
                 self._fail(UpstreamMalformed("There is too much framing around the upstream's content."))
                 return
-            if self._counted and not self.complete:
+            if self._counted and not body.complete:
                 self._parser = None  # It would copy the rest.
         self._wake()
 

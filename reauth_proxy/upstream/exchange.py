@@ -144,14 +144,15 @@ async def exchange(
 
 def received(pool: Pool, connection: Connection) -> Response:
     """Turn a connection whose header section arrived into a Response; one that is whole goes back to the pool."""
-    whole = connection.complete
+    body = connection.body
+    whole = body.complete
     response = Response(
         connection.status,
         connection.reason,
         connection.fields,
         connection.length,
         connection.bodiless,
-        connection.body.take() if whole else b"",
+        body.take() if whole else b"",
         None if whole else connection,
         connection.dated,
     )
