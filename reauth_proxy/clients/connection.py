@@ -6,6 +6,7 @@ There is no task and no timer for a connection that waits: the listener looks at
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Final
@@ -18,7 +19,7 @@ from reauth_proxy.clients.writing import CLOSED, LINGER, LINGERING, OPEN, Client
 from reauth_proxy.errors import BadRequest, ClientDenied, FieldsTooLarge, Refusal, RequestTimeout
 from reauth_proxy.guard.peers import is_stranger
 from reauth_proxy.http1 import problems
-from reauth_proxy.http1.body import Body
+from reauth_proxy.http1.body import NOTHING, Body
 from reauth_proxy.http1.request import Request, RequestReader
 from reauth_proxy.http1.sockets import hung_up
 
@@ -57,11 +58,9 @@ class ClientConnection(Writing, asyncio.Protocol):
         "_held",
         "_held_back",
         "_idle_since",
-        "_over",
         "_reader",
         "_request",
         "_requests",
-        "_task",
         "_trickle",
         "holding",
         "limits",
@@ -81,13 +80,12 @@ class ClientConnection(Writing, asyncio.Protocol):
         self.limits = limits
         self.peer: str | None = None
         self.holding = False
-        self._body = Body(self, 2 * READ_BUFFER)
-        self._reader = RequestReader(self._body, limits.header_bytes, limits.header_fields)
+        #: None, and no content, while nothing comes: they are made anew in 1 µs, and are a fifth of a connection.
+        self._reader: RequestReader | None = None
+        self._body: Body = NOTHING
         self._request: Request | None = None  # that is being answered
         self._requests = 0
-        self._over: asyncio.Future[None] | None = None  # for whoever waits for the end of the request
         self._fresh: Request | None = None  # that nobody answers yet
-        self._task: asyncio.Task[None] | None = None
         self._cancel: Callable[[], object] | None = None  # for whoever answers, if the client leaves
         self._held = b""  # what has come behind the request that is being answered
         self._held_back = False  # so much that nothing is read
@@ -95,7 +93,7 @@ class ClientConnection(Writing, asyncio.Protocol):
         self._discarding = False  # what comes of the content is of no use any more
         self._idle_since = loop.time()
         self._head_at = 0.0  # when the first byte of a header section came that is not whole; 0.0: none has
-        self._trickle = Trickle()
+        self._trickle: Trickle | None = None
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 
@@ -104,8 +102,8 @@ class ClientConnection(Writing, asyncio.Protocol):
         self._connections.add(self)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
-            self.peer = peer[0]
-        if is_stranger(transport.get_extra_info("socket")):
+            self.peer = sys.intern(peer[0])
+        elif is_stranger(transport.get_extra_info("socket")):
             self._refuse(ClientDenied("Another user of this machine listens here."))
 
     def data_received(self, data: bytes) -> None:
@@ -130,20 +128,24 @@ class ClientConnection(Writing, asyncio.Protocol):
         self.transport = None
         self._ended = True
         self._held = b""
-        self._reader.forget()
+        if self._reader is not None:
+            self._reader.forget()
         self._body.fail(ClientGone("the client closed its connection"))
         self.resume_writing()
         self._connections.discard(self)
         if self._cancel is not None:
             self._cancel()
             self._cancel = None
-        self._end_waiting()
 
     # -- what comes ---------------------------------------------------------------------------------------------
 
     def _take_head(self, data: bytes, start: int) -> int:
+        reader = self._reader
+        if reader is None:
+            self._body = Body(self, 2 * READ_BUFFER)
+            reader = self._reader = RequestReader(self._body, self.limits.header_bytes, self.limits.header_fields)
         try:
-            end, request = self._reader.take_head(data, start)
+            end, request = reader.take_head(data, start)
         except Refusal as refusal:
             self._refuse(refusal)
             return len(data)
@@ -157,6 +159,7 @@ class ClientConnection(Writing, asyncio.Protocol):
         return end
 
     def _take_content(self, data: bytes, start: int) -> int:
+        assert self._reader is not None, "a request has come"
         try:
             end = self._reader.take_content(data, start)
         except BadRequest as refusal:
@@ -214,7 +217,7 @@ class ClientConnection(Writing, asyncio.Protocol):
 
     def go_on(self, way: Coroutine[None, None, Sent]) -> None:
         """Have a task answer the request, or go on with it."""
-        task = self._task = self._loop.create_task(self._answer(way))
+        task = self._loop.create_task(self._answer(way))
         # Not before its first step: what never began could not end in order, either.
         self._cancel = partial(self._loop.call_soon, task.cancel)
 
@@ -229,15 +232,12 @@ class ClientConnection(Writing, asyncio.Protocol):
         except BaseException:  # The client has left, or the daemon ends.
             self.abort()
             raise
-        finally:
-            self._task = None
         self.answered(sent)
 
     def answered(self, sent: Sent) -> None:
         """The request was answered: go on as that says."""
         self.holding = False
         self._cancel = None
-        self._end_waiting()
         if self.transport is None:
             return
         if sent is not OPEN or self._ended or not self._body.complete:
@@ -252,10 +252,6 @@ class ClientConnection(Writing, asyncio.Protocol):
     def _resume(self) -> None:
         if self._held and self._request is None:
             self.data_received(self.take_held())
-
-    def _end_waiting(self) -> None:
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
 
     def _end(self, *, until_closed: bool) -> None:
         """Close, once the rest of the content, or whatever comes, was read for a while (RFC 9112 section 9.6)."""
@@ -279,7 +275,8 @@ class ClientConnection(Writing, asyncio.Protocol):
         """Answer what is no request, and take no more."""
         log.debug("request.refused", code=refusal.code, detail=refusal.detail)
         # What is malformed may say anything; what is too long was readable.
-        as_page = isinstance(refusal, FieldsTooLarge) and problems.asks_for_page(self._reader.head)
+        head = b"" if self._reader is None else self._reader.head
+        as_page = isinstance(refusal, FieldsTooLarge) and problems.asks_for_page(head)
         self._ended = True
         self._head_at = 0.0
         try:
@@ -288,18 +285,18 @@ class ClientConnection(Writing, asyncio.Protocol):
             return
         self._end(until_closed=True)
 
-    async def shutdown(self, timeout: float) -> None:
-        """End, after `timeout` seconds at the latest."""
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=timeout)
-        elif self._cancel is not None:
-            self._over = self._loop.create_future()
-            await asyncio.wait([self._over], timeout=timeout)
+    def end(self) -> None:
+        """End, whatever is under way."""
         if self._cancel is not None:
             self._cancel()
         self.close()
 
     # -- the sweep ----------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody answers a request."""
+        return self._cancel is not None
 
     @property
     def idle(self) -> bool:
@@ -315,7 +312,7 @@ class ClientConnection(Writing, asyncio.Protocol):
             if now - self._head_at >= self.limits.header_timeout:
                 self._refuse(RequestTimeout("The header section took longer than `limits.header_timeout` allows."))
         elif self._request is None:
-            self._reader.rest()
+            self._sleep()
             if not self._ended and now - self._idle_since >= self.limits.idle_timeout:
                 self.close()
         elif not (self._body.complete or self._ended):
@@ -324,11 +321,17 @@ class ClientConnection(Writing, asyncio.Protocol):
         if (self._held_back or self._body.paused) and transport.get_protocol() is self and hung_up(transport):
             transport.abort()  # A client has left whose end is behind what nobody reads now, such as a parked upload.
 
+    def _sleep(self) -> None:
+        if self._reader is not None and not self._reader.head and not self._held and not self._ended:
+            self._reader.forget()
+            self._reader, self._body = None, NOTHING
+
     def _judge_content(self, now: float) -> None:
         limits, body = self.limits, self._body
+        trickle = self._trickle = self._trickle or Trickle()
         if body.paused or self.holding:
-            self._trickle.begin(self._requests, body.received, now)
-        elif self._trickle.too_slow(self._requests, body.received, now, limits.header_timeout, limits.content_rate):
+            trickle.begin(self._requests, body.received, now)
+        elif trickle.too_slow(self._requests, body.received, now, limits.header_timeout, limits.content_rate):
             self._break_off(RequestTimeout("The content came slower than `limits.content_rate` allows."))
 
     def close_if_idle(self, since: float) -> None:
@@ -339,7 +342,8 @@ class ClientConnection(Writing, asyncio.Protocol):
     def limit(self, limits: Limits) -> None:
         """Put new limits in force."""
         self.limits = limits
-        self._reader.header_bytes, self._reader.header_fields = limits.header_bytes, limits.header_fields
+        if self._reader is not None:
+            self._reader.header_bytes, self._reader.header_fields = limits.header_bytes, limits.header_fields
 
     def __repr__(self) -> str:
         state = "lost" if self.transport is None else "ended" if self._ended else "idle" if self.idle else "busy"

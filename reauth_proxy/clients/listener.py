@@ -27,6 +27,8 @@ DRAIN_SWEEP: Final = 0.1
 #: Seconds that a connection has to be idle while draining before it is closed: its next request may be on its way.
 IDLE_GRACE: Final = 0.5
 DRAIN_BATCH: Final = 64
+#: Seconds between two looks at connections with a request while shutting down.
+BUSY_SWEEP: Final = 0.01
 
 
 class OverLimitConnection(asyncio.Protocol):
@@ -137,4 +139,9 @@ class Listener:
         self._sweeper.cancel()
         for surplus in list(self.surplus):
             surplus.close()
-        await asyncio.gather(*(connection.shutdown(timeout) for connection in list(self._connections)))
+        for _ in range(round(timeout / BUSY_SWEEP)):
+            if not any(connection.busy for connection in self._connections):
+                break
+            await asyncio.sleep(BUSY_SWEEP)
+        for connection in list(self._connections):
+            connection.end()

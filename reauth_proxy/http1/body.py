@@ -162,3 +162,18 @@ class Body:
     def __repr__(self) -> str:
         state = "failed" if self.error is not None else "complete" if self.complete else "coming"
         return f"<Body {state} received={self.received} waiting={self._waiting}>"
+
+
+class _Nobody:
+    """Whose content nobody waits for."""
+
+    def pause_reading(self) -> None:
+        """Nothing comes."""
+
+    def resume_reading(self) -> None:
+        """Nothing comes."""
+
+
+#: The content of no message.
+NOTHING: Final = Body(_Nobody())
+NOTHING.finish()

@@ -12,6 +12,7 @@ from reauth_proxy.clients import connection, listener
 from reauth_proxy.clients.connection import ClientConnection
 from reauth_proxy.clients.limits import READ_BUFFER, Limits
 from reauth_proxy.clients.writing import CLOSED, OPEN, Sent
+from reauth_proxy.http1.body import NOTHING
 from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.http1.request import Request
 from tests.fakes.arrivals import until
@@ -155,13 +156,14 @@ async def test_a_client_that_waits_for_a_100_is_not_too_slow() -> None:
     client.connection.connection_lost(None)
 
 
-async def test_a_connection_that_waits_keeps_no_parser() -> None:
+async def test_a_connection_that_waits_keeps_no_parser_and_no_content() -> None:
     client = Client()
     client.gate.set()
     client.connection.data_received(GET)
     await until(lambda: client.connection.idle)
     client.connection.sweep(asyncio.get_running_loop().time())
-    assert client.connection._reader._parser is None
+    assert client.connection._reader is None
+    assert client.connection._body is NOTHING
     client.connection.data_received(GET)
     await until(lambda: len(client.answered) == 2)
 

@@ -55,16 +55,11 @@ def test_a_header_section_comes_in_whatever_pieces() -> None:
         assert (GET[at:] + b"rest")[end:] == b"rest"
 
 
-def test_one_after_the_other_is_read_and_a_parser_that_was_let_go_of_is_made_anew() -> None:
+def test_one_after_the_other_is_read_in_parts_or_whole() -> None:
     requests, _ = reader()
     for _ in range(2):
         assert requests.take_head(GET, 0)[1] is not None
-        assert requests._parser is not None
-        requests.rest()
-        assert requests._parser is None
     requests.take_head(GET[:10], 0)
-    requests.rest()
-    assert requests._parser is not None, "it knows what has come of a header section"
     request = requests.take_head(GET[10:], 0)[1]
     assert request is not None
     assert request.target == b"/p?q"
