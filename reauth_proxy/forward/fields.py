@@ -156,20 +156,19 @@ class RequestRules:
         marks: list[bytes] | None = None
         noted: set[bytes] | None = None
         named: set[bytes] | None = None
-        for pair in raw:
-            name, value = pair
+        for name, value in raw:
             kind = known.get(name)
             if kind is None:
                 kind = self._table.judge(name)
-            if kind == PASS:
-                lines.append(_COLON.join(pair))
+            if not kind:  # PASS
+                lines.append(name + _COLON + value)
             elif kind == DROP:
                 continue
             elif kind == MARKED:
-                lines.append(_COLON.join(pair))
+                lines.append(name + _COLON + value)
                 if marks is None:
                     marks = found.marks = []
-                marks += pair
+                marks += name, value
                 if self._marked_defaults and (lower := name.lower()) in self._defaults:
                     noted = {lower} if noted is None else noted | {lower}
             elif kind == HOST:
@@ -182,7 +181,7 @@ class RequestRules:
                 found.length = value
                 lines.append(name + _COLON + value)
             elif kind == NOTED:
-                lines.append(_COLON.join(pair))
+                lines.append(name + _COLON + value)
                 noted = {name.lower()} if noted is None else noted | {name.lower()}
             elif kind == CONNECTION:
                 if value not in (b"keep-alive", b"close"):
@@ -201,7 +200,7 @@ class RequestRules:
             elif kind == TAKEN:
                 if marks is None:
                     marks = found.marks = []
-                marks += pair
+                marks += name, value
             else:
                 found.credentials = [*(found.credentials or ()), (name.lower(), value)]
         if named:
@@ -236,13 +235,12 @@ class ResponseRules:
         lines: list[bytes] = []
         known = self._table.known
         named: set[bytes] | None = None
-        for pair in raw:
-            name, value = pair
+        for name, value in raw:
             kind = known.get(name)
             if kind is None:
                 kind = self._table.judge(name)
-            if kind == PASS:
-                lines.append(_COLON.join(pair))
+            if not kind:  # PASS
+                lines.append(name + _COLON + value)
             elif kind == CONNECTION and value not in (b"keep-alive", b"close"):
                 named = _names(value) if named is None else named | _names(value)
         if named:

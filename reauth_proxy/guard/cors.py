@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Final
 
 #: What a frontend may read of answers besides the fields that Fetch lets everybody read.
@@ -33,16 +34,21 @@ def lines(origin: bytes, fields: Iterable[tuple[bytes, bytes]] = ()) -> list[byt
     Args:
         fields: the upstream's answer's; what it exposes stays exposed.
     """
-    exposed = list(EXPOSED)
+    more: tuple[bytes, ...] = ()
     for name, value in fields:
         if len(name) == len(_EXPOSE) and name.lower() == _EXPOSE:
-            exposed += [name for name in _tokens(value) if name != b"*"]
-    return [
+            more += tuple(name for name in _tokens(value) if name != b"*")
+    return list(_lines(origin, more))
+
+
+@lru_cache(maxsize=256)
+def _lines(origin: bytes, more: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    return (
         b"Access-Control-Allow-Origin: " + origin,
         b"Access-Control-Allow-Credentials: true",
-        b"Access-Control-Expose-Headers: " + b", ".join(exposed),
+        b"Access-Control-Expose-Headers: " + b", ".join((*EXPOSED, *more)),
         VARY,
-    ]
+    )
 
 
 def is_preflight(fields: Iterable[tuple[bytes, bytes]]) -> bool:

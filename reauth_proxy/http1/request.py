@@ -78,7 +78,6 @@ class RequestReader:
         "_head_done",
         "_parser",
         "_persistent",
-        "_refusal",
         "_target",
         "_trailers",
         "_upgrade",
@@ -97,7 +96,6 @@ class RequestReader:
         self._parser: httptools.HttpRequestParser | None = None
         #: Where the content that comes now will end.
         self._content: Counted | Chunked | None = None
-        self._refusal: Refusal | None = None
         self._target = b""
         self._fields: Fields = []
         self._trailers = 0
@@ -128,11 +126,15 @@ class RequestReader:
             raise self._refused() from None
         if len(head) > self.header_bytes:
             raise self._too_long()
+        if len(self._fields) > self.header_fields:
+            raise FieldsTooLarge("There are more fields than `limits.header_fields` allows.")
         if not self._head_done:
             return end, None
         line = _REQUEST_LINE.match(head)
         if line is None:  # The parser takes two spaces for one, and RTSP for HTTP.
             raise BadRequest("The request line is not valid.")
+        if b" \r\n" in head or b"\t\r\n" in head:  # The parser leaves blanks behind values.
+            self._fields = [(name, value.rstrip(_BLANKS)) for name, value in self._fields]
         request = self._request(parser, _VERSIONS[line[1]])
         self.head = b""
         return end, request
@@ -213,8 +215,6 @@ class RequestReader:
         self.head = b""
 
     def _refused(self) -> Refusal:
-        if self._refusal is not None:
-            return self._refusal
         found = _VERSION.match(self.head)
         if found is not None and found[1] not in _SUPPORTED:
             return VersionNotSupported("Only HTTP/1.1 and HTTP/1.0 are supported.")
@@ -234,13 +234,7 @@ class RequestReader:
             if self._trailers > self.header_fields:
                 raise httptools.HttpParserError("too many trailers")
             return
-        if value[-1:] in _BLANKS:
-            value = value.rstrip(_BLANKS)
-        fields = self._fields
-        fields.append((name, value))
-        if len(fields) > self.header_fields:
-            self._refusal = FieldsTooLarge("There are more fields than `limits.header_fields` allows.")
-            raise self._refusal
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None

@@ -110,14 +110,13 @@ class ResponseMessage:
             if self._trailers > MAX_HEAD_FIELDS:
                 raise httptools.HttpParserError("too many trailers")
             return
-        fields = self.fields
-        fields.append((name, value))
-        if len(fields) > MAX_HEAD_FIELDS:
-            raise httptools.HttpParserError("too many fields")
+        self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
         assert parser is not None
+        if len(self.fields) > MAX_HEAD_FIELDS:
+            raise httptools.HttpParserError("too many fields")
         version = parser.get_http_version()
         if version != "1.1" and version != "1.0":
             raise httptools.HttpParserError("neither HTTP/1.1 nor HTTP/1.0")
