@@ -99,9 +99,12 @@ async def _stream(exchange: Exchange, body: Body, head: bytes, *, chunked: bool)
     client.feeder = body
     try:
         client.write_both(head, data)
+        if client.writing_paused:  # since before; nobody will say so again
+            body.hold()
         await body.pour(pass_on)
     finally:
         client.feeder = None
+        body.flow()  # The connection's next answer is somebody else's.
     if chunked:
         client.write(LAST_CHUNK)
     await client.drain()

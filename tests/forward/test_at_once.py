@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -163,3 +164,38 @@ async def test_what_a_client_does_not_take_is_held_within_bounds() -> None:
         for _ in range(answered):
             await head(reader)
             assert await reader.readexactly(len(content)) == content
+
+
+async def test_an_upstream_that_was_held_up_by_a_slow_client_is_read_again() -> None:
+    """The client may take no more just when the last of an answer has come; the connection carries the next one."""
+    content = b"x" * 400_000
+    async with warm() as (run, (reader, writer), (sees, answers)):
+        (client,) = run.front._connections
+        assert client.transport is not None
+        client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client.transport.set_write_buffer_limits(high=0)
+        for _ in range(3):
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(GET)
+            await head(sees)
+            answers.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content))
+            await until(lambda: client.writing_paused)
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            await head(reader)
+            assert await reader.readexactly(len(content)) == content
+            await answers.drain()
+
+
+async def test_an_answer_that_begins_while_the_client_takes_nothing_is_held_up() -> None:
+    async with warm() as (run, (reader, writer), (sees, answers)):
+        (client,) = run.front._connections
+        client.pause_writing()  # What a posted answer before it leads to, if the client does not take that.
+        writer.write(GET)
+        await head(sees)
+        answers.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n")
+        answers.write(b"x" * 1_000_000)
+        await until(lambda: client.feeder is not None and client.feeder.paused)
+        client.resume_writing()
+        answers.write(b"x" * 3_000_000)
+        await head(reader)
+        assert len(await reader.readexactly(4_000_000)) == 4_000_000
