@@ -102,6 +102,7 @@ TESTED_ELSEWHERE: Final = {
     "frontend/endpoints.py": "tests/contract/test_frontend.py",
     "forward/route.py": "tests/forward/test_forwarder.py",
     "forward/replay.py": "tests/forward/test_forwarder.py",
+    "upstream/broken.py": "tests/upstream/test_connection.py",
     "upstream/exchange.py": "tests/forward/test_forwarder.py",
     "forward/upload.py": "tests/forward/test_forwarder.py",
     "http1/wire.py": "tests/forward/test_forwarder.py, byte by byte",

@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 #: Bytes behind a request that is being answered, beyond which no more are read until it is.
 MOST_HELD: Final = 64 * 1024
 
-#: What becomes of a request: it was answered; a coroutine answers it; or somebody will call
-#: :meth:`ClientConnection.answered` or :meth:`ClientConnection.go_on`, and this is called if the client leaves before.
+#: What becomes of a request: it was answered; a coroutine answers it; or somebody will call `answered` or `go_on`, and
+#: this is called if the client leaves before.
 Answer = Sent | Coroutine[None, None, Sent] | Callable[[], None]
 Handler = Callable[["Request", "ClientConnection"], Answer]
 
@@ -133,9 +133,7 @@ class ClientConnection(Writing, asyncio.Protocol):
         self._body.fail(ClientGone("the client closed its connection"))
         self.resume_writing()
         self._connections.discard(self)
-        if self._cancel is not None:
-            self._cancel()
-            self._cancel = None
+        self._leave()
 
     # -- what comes ---------------------------------------------------------------------------------------------
 
@@ -222,7 +220,6 @@ class ClientConnection(Writing, asyncio.Protocol):
         self._cancel = partial(self._loop.call_soon, task.cancel)
 
     async def _answer(self, way: Coroutine[None, None, Sent]) -> None:
-        """Have a request answered, and go on as that says."""
         sent = CLOSED
         try:
             sent = await way
@@ -236,8 +233,7 @@ class ClientConnection(Writing, asyncio.Protocol):
 
     def answered(self, sent: Sent) -> None:
         """The request was answered: go on as that says."""
-        self.holding = False
-        self._cancel = None
+        self.holding, self._cancel = False, None
         if self.transport is None:
             return
         if sent is not OPEN or self._ended or not self._body.complete:
@@ -285,10 +281,14 @@ class ClientConnection(Writing, asyncio.Protocol):
             return
         self._end(until_closed=True)
 
+    def _leave(self) -> None:
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            cancel()
+
     def end(self) -> None:
         """End, whatever is under way."""
-        if self._cancel is not None:
-            self._cancel()
+        self._leave()
         self.close()
 
     # -- the sweep ----------------------------------------------------------------------------------------------

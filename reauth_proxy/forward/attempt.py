@@ -48,13 +48,13 @@ def send_now(exchange: Exchange, spool: Spool, outbox: Outbox, receiver: Callabl
     if isinstance(content, Streamed):
         return False
     method = exchange.method
+    data = head(exchange, token) + content.wire
     connection = upstream.take(route.pool, method)
     if connection is None:
         return False
     exchange.token, exchange.generation = token, token.generation
     exchange.upstream, exchange.phase = connection, SENT
     interim = None if exchange.old else exchange.interim
-    data = head(exchange, token) + content.wire
     upstream.begin(connection, data, method, route.response_timeout, interim=interim, outbox=outbox, receiver=receiver)
     return True
 

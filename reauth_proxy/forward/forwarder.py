@@ -157,8 +157,10 @@ class Forwarder:
             sent = client.post(data, self._outbox) if keep_alive else client.end_with(data)
         except Exception as error:
             sent = self._give_up(exchange, error)
-        self.finish(exchange)
-        client.answered(sent)
+        try:
+            self.finish(exchange)
+        finally:
+            client.answered(sent)
 
     def _abandon(self, exchange: Exchange) -> None:
         """The client has left while its request was upstream."""

@@ -11,7 +11,8 @@ from reauth_proxy.forward.content import Streamed
 from reauth_proxy.forward.route import Route
 from reauth_proxy.http1.response import Interim
 from reauth_proxy.http1.wire import CONTINUE
-from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.broken import ConnectionBroken
+from reauth_proxy.upstream.connection import Connection
 from reauth_proxy.upstream.exchange import IDEMPOTENT, Response, connect, received
 
 

@@ -38,7 +38,10 @@ class Outbox:
         pending, self._pending = self._pending, []
         for transport, data in pending:
             if not transport.is_closing():
-                transport.write(data)
+                try:
+                    transport.write(data)
+                except Exception:  # The others' messages are not lost with it.
+                    transport.abort()
 
     def __repr__(self) -> str:
         return f"<Outbox waiting={len(self._pending)}>"

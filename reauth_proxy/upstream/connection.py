@@ -13,11 +13,12 @@ from typing import Final
 
 import httptools
 
-from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable
+from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout
 from reauth_proxy.http1.body import HIGH_WATER, ONE_READ
 from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.http1.response import Interim, ResponseMessage
 from reauth_proxy.http1.sockets import readable, was_notified
+from reauth_proxy.upstream.broken import ConnectionBroken
 from reauth_proxy.upstream.deadlines import Deadlines
 from reauth_proxy.upstream.sending import Sending
 
@@ -25,19 +26,6 @@ from reauth_proxy.upstream.sending import Sending
 MOST_UNREAD: Final = HIGH_WATER + ONE_READ
 #: Bytes that an upstream's header section may have.
 MAX_HEAD_BYTES: Final = 256 * 1024
-
-
-class ConnectionBroken(UpstreamUnreachable):
-    """The upstream closed or reset the connection before its message was whole.
-
-    Attributes:
-        stale: it was a kept-alive connection and not one byte of an answer had come: the upstream may have closed it
-            before the request reached it (RFC 9110 section 9.2.2 and RFC 9112 section 9.3.1 decide what that allows).
-    """
-
-    def __init__(self, detail: str, *, stale: bool) -> None:
-        super().__init__(detail)
-        self.stale = stale
 
 
 class Connection(ResponseMessage, Sending, asyncio.Protocol):
@@ -65,6 +53,8 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         "_loop",
         "_on_lost",
         "_orderly",
+        "_outbox",
+        "_posted",
         "_receiving",
         "_touched",
         "_waiter",
@@ -98,6 +88,8 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self._on_lost = on_lost  # the pool forgets us
         self._waiter: asyncio.Future[None] | None = None  # the one reader
         self.receiver: Callable[[], None] | None = None
+        self._outbox: Outbox | None = None  # holds the request until the end of a turn
+        self._posted = 0  # of which one
         self._closing = False
         self.exchanges = 0
         self.idle_since = 0.0
@@ -152,10 +144,12 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self._reset(expect_none=head, switch=switch, interim=interim)
         self._receiving = True
         self.exchanges += 1
+        self._outbox = outbox
         if outbox is None:
             transport.write(data)
         else:
             outbox.write(transport, data)
+            self._posted = outbox.turn
 
     def write(self, data: bytes) -> None:
         """Send more content."""
@@ -242,7 +236,12 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     def _broken(self) -> ConnectionBroken:
         what = "in the middle of its answer" if self._touched else "without an answer"
         stale = self.exchanges > 1 and not self._touched
-        return ConnectionBroken(f"The upstream closed the connection {what}.", stale=stale)
+        return ConnectionBroken(f"The upstream closed the connection {what}.", stale=stale, unsent=self._unsent)
+
+    @property
+    def _unsent(self) -> bool:
+        """Whether the request has not been written yet."""
+        return self._outbox is not None and self._outbox.turn == self._posted
 
     def time_out(self) -> None:
         """The header section did not come in time."""
@@ -271,6 +270,9 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
             self._count(data)
             return
         if not self._touched:
+            if self._unsent:
+                self._fail(self._broken())  # Nobody asked for this.
+                return
             if data[:7] != b"HTTP/1."[: len(data)]:  # the parser takes RTSP for HTTP
                 self._fail(UpstreamMalformed("The upstream's answer is not valid HTTP/1.1."))
                 return

@@ -58,7 +58,7 @@ class Deadlines:
             self._arm(min(self._due.values()))
         if not more:
             for waiting in late:
-                waiting.time_out()
+                self._loop.call_soon(waiting.time_out)  # each for itself: none keeps another from being told
 
     def close(self) -> None:
         """Look no more."""

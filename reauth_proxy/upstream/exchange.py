@@ -8,7 +8,8 @@ from typing import Final
 
 from reauth_proxy.http1.outbox import Outbox
 from reauth_proxy.http1.response import Interim
-from reauth_proxy.upstream.connection import MOST_UNREAD, Connection, ConnectionBroken
+from reauth_proxy.upstream.broken import ConnectionBroken
+from reauth_proxy.upstream.connection import MOST_UNREAD, Connection
 from reauth_proxy.upstream.pool import Pool
 
 #: Methods that may be sent again after a lost connection (RFC 9110 section 9.2.2).
@@ -132,7 +133,7 @@ async def exchange(
             await connection.response()
         except ConnectionBroken as broken:
             connection.close()
-            if not (broken.stale and method in IDEMPOTENT):
+            if not (broken.unsent or (broken.stale and method in IDEMPOTENT)):
                 raise
             connection = await pool.dial()
         except BaseException:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -199,3 +200,62 @@ async def test_an_answer_that_begins_while_the_client_takes_nothing_is_held_up()
         answers.write(b"x" * 3_000_000)
         await head(reader)
         assert len(await reader.readexactly(4_000_000)) == 4_000_000
+
+
+async def test_a_request_that_is_ended_with_the_listener_is_counted_once() -> None:
+    async with warm() as (run, (_, writer), (sees, _answers)):
+        writer.write(GET)
+        await head(sees)
+        await run.front.shutdown(0)
+        await until(lambda: not run.front.count)
+        assert await outcome(run) == ("aborted", 0)
+        assert run.forwarder.active == 0
+
+
+async def test_a_log_that_fails_keeps_no_client_waiting() -> None:
+    async with warm() as (run, (reader, writer), (sees, answers)):
+        failing = [RuntimeError("no space left")]
+
+        class Full(list[object]):
+            enabled = True
+
+            def finished(self, exchange: object, seconds: float) -> None:
+                if failing:
+                    raise failing.pop()
+
+        run.forwarder._access = Full()
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        writer.write(GET)
+        await head(sees)
+        answers.write(EMPTY)
+        await head(reader)
+        assert not failing
+        again, _ = await run.client(GET)
+        upstream = await run.upstream()
+        await head(upstream[0])
+        upstream[1].write(EMPTY)
+        assert (await head(again)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert not any(connection.busy for connection in run.front._connections)
+
+
+@pytest.mark.parametrize("request_", [GET, POST])
+async def test_what_an_upstream_says_before_it_was_asked_is_given_to_nobody(request_: bytes) -> None:
+    """The request waits for the end of the turn in which the upstream's odd bytes are read: it goes elsewhere."""
+    async with warm() as (run, (reader, writer), _):
+        pool = run.forwarder.plan.routes.match(b"/").pool
+        (connection,) = pool._idle
+        begin = connection.begin
+
+        def begin_too_late(*args: Any, **more: Any) -> None:
+            begin(*args, **more)
+            connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nodd")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(connection), "begin", lambda self, *a, **m: begin_too_late(*a, **m))
+            writer.write(request_)
+            await until(lambda: connection.closed)
+        sees, answers = await run.upstream()
+        await head(sees)
+        answers.write(EMPTY)
+        assert b"Content-Length: 0\r\n" in await head(reader)
+        assert await outcome(run) == ("forwarded", 200)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from reauth_proxy.errors import UpstreamMalformed, UpstreamTimeout
-from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.broken import ConnectionBroken
+from reauth_proxy.upstream.connection import Connection
 from reauth_proxy.upstream.deadlines import Deadlines
 from reauth_proxy.upstream.dial import Origin, dial
 from tests.fakes.arrivals import until

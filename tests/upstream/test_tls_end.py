@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from reauth_proxy.upstream.connection import Connection, ConnectionBroken
+from reauth_proxy.upstream.broken import ConnectionBroken
+from reauth_proxy.upstream.connection import Connection
 from reauth_proxy.upstream.deadlines import Deadlines
 from reauth_proxy.upstream.dial import Origin, dial
 from tests.fakes.certificates import Authority
