@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from reauth_proxy.config.address import Url
+from reauth_proxy.config.fields import for_token, read_cookie, read_scheme
 from reauth_proxy.config.kinds import (
     BaseUrl,
     Choice,
@@ -183,6 +194,30 @@ def _endpoint_type(value: Any) -> str:
     return "oauth2" if kind is None else str(kind)
 
 
+class Sent(Section):
+    """How an access token goes upstream."""
+
+    header: Annotated[str, BeforeValidator(for_token)] = Field(
+        "Authorization", description="The field that brings the access token."
+    )
+    scheme: Annotated[str, BeforeValidator(read_scheme)] = Field(
+        "Bearer", description='What stands before the access token; "" for the bare value.'
+    )
+    cookie: Annotated[str, BeforeValidator(read_cookie)] | None = Field(
+        None, description="The cookie that brings the access token, in place of a field."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.cookie is not None and self.model_fields_set & {"header", "scheme"}:
+            raise ValueError("`cookie` excludes `header` and `scheme`; remove one")
+        if self.header.lower() != "authorization" and "scheme" not in self.model_fields_set:
+            raise ValueError(
+                f'say what stands before the token in {self.header}: `scheme: ""` for nothing, or such as Bearer'
+            )
+        return self
+
+
 class Credential(Section):
     """What signs requests in."""
 
@@ -196,6 +231,7 @@ class Credential(Section):
     token_endpoint: Annotated[
         Annotated[OAuth2Endpoint, Tag("oauth2")] | Annotated[JsonEndpoint, Tag("json")], Discriminator(_endpoint_type)
     ] = Field(description="Where a refresh token is exchanged for an access token.")
+    send: Sent | None = Field(None, description="How the access token goes upstream; absent, as a bearer token.")
 
     @field_validator("refresh_token")
     @classmethod

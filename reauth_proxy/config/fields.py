@@ -13,6 +13,8 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", re.ASCII)
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
 #: What frames a message and says where it goes.
 _FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding"})
+#: What says other things than who asks.
+_TAKEN: Final = frozenset({"expect", "forwarded", "origin", "referer", "via", "x-request-id"})
 _HOP_BY_HOP: Final = frozenset(
     {
         "connection",
@@ -54,12 +56,36 @@ def for_endpoint(value: object) -> str:
     return name
 
 
+def for_token(value: object) -> str:
+    """Return the name of a field that may bring an access token to an upstream."""
+    name = for_endpoint(value)
+    if name.lower() == "cookie":
+        raise ValueError("for a cookie, write `cookie: NAME`")
+    if name.lower() in _TAKEN or name.lower().startswith(("reauth-", "x-forwarded-")):
+        raise _refuse(value)
+    return name
+
+
 def settable(value: object) -> str:
     """Return the name of a field that may be set on forwarded messages: not Authorization, not our signals."""
     name = for_endpoint(value)
     if name.lower() == "authorization" or name.lower().startswith("reauth-"):
         raise _refuse(value)
     return name
+
+
+def read_scheme(value: object) -> str:
+    """Return an authentication scheme (RFC 9110 section 11.1), or "" for none."""
+    if value != "" and (not isinstance(value, str) or not _NAME.fullmatch(value)):
+        raise expected('a scheme such as Bearer, or "" for none', value)
+    return str(value)
+
+
+def read_cookie(value: object) -> str:
+    """Return the name of a cookie (RFC 6265 section 4.1.1)."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise expected("the name of a cookie such as access_token", value)
+    return str(value)
 
 
 def check_value(value: str) -> None:

@@ -342,4 +342,4 @@ class Config(FromFile):
         if self.routes:
             return self.routes
         assert self.upstream is not None, "one of the two is required"
-        return (Route(path="/", upstream=self.upstream, strip_path=False, credential="default"),)
+        return (Route(path="/", upstream=self.upstream, strip_path=False, credential="default", send=None),)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from reauth_proxy.config.address import Listen, Url, is_loopback, is_wildcard
-from reauth_proxy.config.credential import Credential, Section
+from reauth_proxy.config.credential import Credential, Section, Sent
 from reauth_proxy.config.kinds import Switch, UpstreamUrl
 from reauth_proxy.config.problems import expected
 from reauth_proxy.session.tokens import Secret
@@ -57,6 +57,9 @@ class Route(Section):
     strip_path: Switch = Field(False, description="Leave the prefix out of what is sent to the upstream.")
     credential: CredentialName = Field(
         "default", description="Whose token goes with them; `none` forwards without a token."
+    )
+    send: Sent | None = Field(
+        None, description="How the access token goes to this upstream; absent, as the credential says."
     )
 
 

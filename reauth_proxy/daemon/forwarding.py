@@ -17,6 +17,7 @@ from reauth_proxy.forward.patience import Patience
 from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.route import Route, base_path
 from reauth_proxy.forward.routes import Routes
+from reauth_proxy.forward.sending import BEARER, Send
 from reauth_proxy.forward.spool import Keeping
 from reauth_proxy.guard.endpoints import Sealed
 from reauth_proxy.guard.guard import Guard
@@ -30,6 +31,7 @@ from reauth_proxy.upstream.pool import Pool, PoolLimits
 
 if TYPE_CHECKING:
     from reauth_proxy.config.model import Config, RequestHeaders, ResponseHeaders
+    from reauth_proxy.config.routes import Route as RouteSettings
     from reauth_proxy.session.refresher import Session
     from reauth_proxy.session.tokens import Secret
 
@@ -178,11 +180,21 @@ def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext)
             prefix=settings.path.rstrip("/").encode(),
             strip=settings.strip_path,
             sealed=sealed if sealed.paths else None,
+            send=_send(config, settings),
         )
         logins = [login for place, login in known if place == where]
         route.logins = Logins(route, logins) if logins else None
         found.append(route)
     return Routes(found)
+
+
+def _send(config: Config, route: RouteSettings) -> Send:
+    """Return how a route's upstream wants its token."""
+    if route.credential == "none":
+        return BEARER
+    chosen = route.send or config.each_credential[route.credential].send
+    send = BEARER if chosen is None else Send(chosen.header, chosen.scheme, chosen.cookie)
+    return BEARER if send == BEARER else send
 
 
 def _logins(config: Config, sessions: Mapping[str, Session]) -> list[tuple[_Place, Login]]:

@@ -86,6 +86,8 @@ class Exchange:
     expects = False
     #: It asks for a WebSocket (RFC 6455 section 4.1); any other Upgrade is dropped.
     websocket = False
+    #: Its own cookies, where the token is one more.
+    cookies = b""
     #: The client speaks HTTP/1.0.
     old = False
     #: How many more hops an OPTIONS may make (RFC 9110 section 7.6.2); 0: it ends here.

@@ -24,6 +24,7 @@ from reauth_proxy.forward.receiving import receive
 from reauth_proxy.forward.relay import CutOff, relay, whole
 from reauth_proxy.forward.replay import parked, replace
 from reauth_proxy.forward.request import judge, plainly
+from reauth_proxy.forward.sending import BEARER
 from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.tunnel import Tunnels
 from reauth_proxy.guard import cors
@@ -257,6 +258,8 @@ class Forwarder:
         if route.logins is not None and (login := route.logins.match(exchange.target)) is not None:
             route = login
             plainly(exchange)
+        if route.send is not BEARER:
+            exchange.tail, exchange.cookies = route.send.without_client_s(exchange.tail)
         exchange.route, exchange.where = route, route.name
 
     def _stays_open(self, exchange: Exchange) -> bool:

@@ -90,7 +90,7 @@ def head(exchange: Exchange, token: AccessToken | None, *, expect: bool = False)
             b"\r\nX-Request-Id: ",
             exchange.id.encode(),
             b"\r\n",
-            b"" if token is None else route.authorization(token),
+            b"" if token is None and not exchange.cookies else route.authorization(token, exchange.cookies),
             _EXPECT if expect else b"",
             b"\r\n",
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from reauth_proxy.errors import PathDenied
 from reauth_proxy.forward.fields import challenges
 from reauth_proxy.forward.patience import Patience
+from reauth_proxy.forward.sending import BEARER, Send
 from reauth_proxy.guard.endpoints import Sealed
 from reauth_proxy.session.anonymous import Anonymous
 from reauth_proxy.session.challenge import rejects
@@ -30,7 +31,7 @@ class Route:
 
     Args:
         pool: its connections.
-        session: whose token goes into Authorization.
+        session: whose token goes with the requests.
         base: path in front of each target, without a trailing slash.
         authority: the Host field's value.
         statuses: upstream answers that mean that the token was rejected.
@@ -42,6 +43,7 @@ class Route:
         logins: those among its requests whose answers have tokens in them, if there are any.
         login: the one that a request on this route is.
         patience: how much is asked for where this route rejects tokens.
+        send: how its upstream wants the token.
         expect_timeout: seconds that content waits for the upstream's 100 Continue (RFC 9110 section 10.1.1).
     """
 
@@ -59,9 +61,10 @@ class Route:
     logins: Logins | None = None
     login: Login | None = None
     patience: Patience = field(default_factory=Patience)
+    send: Send = BEARER
     #: What never changes in a request's head.
     constant: bytes = field(init=False)
-    #: The Authorization line of the newest token; identity is cheaper to compare than a hash.
+    #: The line that brings the newest token; identity is cheaper to compare than a hash.
     _authorized: tuple[AccessToken | None, bytes] = field(init=False, default=(None, b""), repr=False)
 
     def __post_init__(self) -> None:
@@ -81,11 +84,17 @@ class Route:
             raise PathDenied("This leads to the token endpoint, which only the proxy calls: its answers hold tokens.")
         return target
 
-    def authorization(self, token: AccessToken) -> bytes:
-        """Return the Authorization field line that brings `token` (RFC 6750 section 2.1)."""
+    def authorization(self, token: AccessToken | None, cookies: bytes = b"") -> bytes:
+        """Return the field line that brings `token`, if there is one.
+
+        Args:
+            cookies: the client's own ones, if a cookie brings the token.
+        """
+        if cookies or token is None:
+            return self.send.line(b"" if token is None else self.send.value(token.value.reveal()), cookies)
         known, line = self._authorized
         if known is not token:
-            line = f"Authorization: Bearer {token.value.reveal()}\r\n".encode("ascii")
+            line = self.send.line(self.send.value(token.value.reveal()))
             self._authorized = (token, line)
         return line
 

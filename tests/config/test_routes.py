@@ -119,3 +119,24 @@ def test_other_tokens_and_none_are_fine() -> None:
     lines = [f"default: {{refresh_token: CANARY-1, {ENDPOINT[1:]}", f"two: {{refresh_token: CANARY-2, {ENDPOINT[1:]}"]
     lines += [f"three: {ENDPOINT}", f"four: {ENDPOINT}", f"five: {own}", f"six: {own}"]
     read(ROUTES + "credentials:\n" + "".join(f"  {line}\n" for line in lines))
+
+
+@pytest.mark.parametrize(
+    ("send", "told"),
+    [
+        (
+            "{header: X-Auth-Token}",
+            "send: say what stands before the token in X-Auth-Token: ",
+        ),
+        ("{cookie: a, scheme: Bearer}", "send: `cookie` excludes `header` and `scheme`; remove one"),
+        ("{header: Cookie, scheme: x}", "send.header: for a cookie, write `cookie: NAME`"),
+        ("{header: Host, scheme: x}", "send.header: Host belongs to the proxy and cannot be changed"),
+        ("{header: X-Forwarded-For, scheme: x}", "send.header: X-Forwarded-For belongs to the proxy"),
+        ("{header: Origin, scheme: x}", "send.header: Origin belongs to the proxy"),
+        ('{scheme: "two words"}', 'send.scheme: expected a scheme such as Bearer, or "" for none'),
+        ('{cookie: "a=b"}', "send.cookie: expected the name of a cookie such as access_token"),
+    ],
+)
+def test_what_cannot_bring_a_token(send: str, told: str) -> None:
+    (problem,) = problems(UPSTREAM + f"credential: {ENDPOINT[:-1]}, send: {send}}}\n")
+    assert problem.startswith(f"2: credential.{told}")
