@@ -129,12 +129,21 @@ def _authorization_parameter(value: object) -> str:
 SecretValue = Annotated[Secret, PlainValidator(_secret), _SECRET]
 #: A secret that goes onto one line of a message.
 SecretLine = Annotated[Secret, PlainValidator(_secret), AfterValidator(_token), _SECRET]
+
+
+def _no_template(value: Secret) -> Secret:
+    """Refuse what looks as if the access token were to be filled in."""
+    if "{access_token}" in value.reveal():
+        raise ValueError("the access token is not filled in here; say `send` at the credential, or at the route")
+    return value
+
+
 #: A PEM file that may hold a private key: nobody else may read it, then.
 PrivateFile = Annotated[ExistingFile, AfterValidator(_private)]
 _FieldValue = Annotated[Secret, PlainValidator(_perhaps_secret), AfterValidator(_field_secret), _SECRET]
 #: Fields for upstreams and clients.
 FieldValues = Annotated[
-    dict[Annotated[str, BeforeValidator(fields.settable)], _FieldValue],
+    dict[Annotated[str, BeforeValidator(fields.settable)], Annotated[_FieldValue, AfterValidator(_no_template)]],
     BeforeValidator(_named_secrets),
     AfterValidator(fields.distinct),
 ]

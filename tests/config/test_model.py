@@ -164,6 +164,8 @@ def test_a_value(text: str, key: str, meant: object) -> None:
         ("headers: {request: {set: {X: é}}}", ("headers.request.set.X: expected printable ASCII, "
          "without a line end, and without a space in front or behind")),
         ("headers: {request: {set: {X: ''}}}", "headers.request.set.X: it is empty"),
+        ('headers: {request: {set: {X: "a {access_token}"}}}', ("headers.request.set.X: the access token is not filled in "
+         "here; say `send` at the credential, or at the route")),
         ("headers: {request: {set: {X-A: b, x-a: c}}}", ("headers.request.set: the same field twice; "
          "upper and lower case make no difference in names")),
         ("headers: {request: {remove: Cookie}}", 'headers.request.remove: expected a list such as [a, b], got "Cookie"'),
