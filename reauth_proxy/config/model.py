@@ -297,10 +297,10 @@ class Config(FromFile):
         names = names_of(info)
         if names is not None:
             for route in routes or ():
-                if route.credential != "none" and route.credential not in names:
+                if route.signed and route.credential not in names:
                     raise ValueError(
                         f"the route {route.path} needs a credential called `{route.credential}`; there is"
-                        f" {listed(sorted(names))}, or `none`"
+                        f" {listed(sorted(names))}, or `none` or `client`"
                     )
         return routes
 
@@ -313,8 +313,8 @@ class Config(FromFile):
                 raise ValueError(f"{login.path} is there twice; remove one")
             seen.add(login.path)
             home = home_of(login.path, info.data.get("routes") or ())
-            if info.data.get("routes") and (home is None or home.credential == "none"):
-                where = "no route leads to" if home is None else "the route has `credential: none` for"
+            if info.data.get("routes") and (home is None or not home.signed):
+                where = "no route leads to" if home is None else f"the route has `credential: {home.credential}` for"
                 raise ValueError(f"{where} {login.path}: there is no session that its tokens could fill")
         return capture
 

@@ -36,10 +36,13 @@ def read_name(value: object) -> str:
 
 def new_name(value: object) -> str:
     """Return the name of a credential that is made here; ValueError says what is wrong."""
-    if value == "none":
-        raise ValueError("`none` is what routes without a token say; choose another name")
+    if value in UNSIGNED:
+        raise ValueError(f"`{value}` is what routes without a token say; choose another name")
     return read_name(value)
 
+
+#: What a route says that brings no token of ours: no token at all, or the client's own.
+UNSIGNED: Final = frozenset({"none", "client"})
 
 CredentialName = Annotated[str, BeforeValidator(read_name), WithJsonSchema({"type": "string"})]
 NewName = Annotated[str, BeforeValidator(new_name), WithJsonSchema({"type": "string"})]
@@ -56,11 +59,16 @@ class Route(Section):
     )
     strip_path: Switch = Field(False, description="Leave the prefix out of what is sent to the upstream.")
     credential: CredentialName = Field(
-        "default", description="Whose token goes with them; `none` forwards without a token."
+        "default", description="Whose token goes with them; `none` forwards without, `client` with the client's own."
     )
     send: Sent | None = Field(
         None, description="How the access token goes to this upstream; absent, as the credential says."
     )
+
+    @property
+    def signed(self) -> bool:
+        """Whether a token of ours goes with the requests."""
+        return self.credential not in UNSIGNED
 
 
 def home_of(path: str, routes: Iterable[Route]) -> Route | None:

@@ -113,7 +113,7 @@ def guard(config: Config) -> Guard:
 def route_lines(config: Config) -> tuple[RouteLine, ...]:
     """Return the routes as people see them."""
     return tuple(
-        RouteLine(route.path, route.upstream.shown, None if route.credential == "none" else route.credential)
+        RouteLine(route.path, route.upstream.shown, route.credential if route.signed else None)
         for route in config.each_route
     )
 
@@ -169,11 +169,11 @@ def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext)
         sealed = Sealed(str(upstream), endpoints)
         route = Route(
             pools[where],
-            Anonymous() if settings.credential == "none" else sessions[settings.credential],
+            sessions[settings.credential] if settings.signed else Anonymous(),
             base=base_path(upstream.path),
             authority=upstream.authority.encode(),
             patience=Patience(config.refresh.min_interval),
-            statuses=frozenset() if settings.credential == "none" else frozenset(config.refresh.statuses),
+            statuses=frozenset(config.refresh.statuses) if settings.signed else frozenset(),
             response_timeout=timeouts.response,
             expect_timeout=timeouts.expect,
             name=settings.path,
@@ -181,6 +181,7 @@ def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext)
             strip=settings.strip_path,
             sealed=sealed if sealed.paths else None,
             send=_send(config, settings),
+            passes=settings.credential == "client",
         )
         logins = [login for place, login in known if place == where]
         route.logins = Logins(route, logins) if logins else None
@@ -190,7 +191,7 @@ def routes(config: Config, sessions: Mapping[str, Session], tls: ssl.SSLContext)
 
 def _send(config: Config, route: RouteSettings) -> Send:
     """Return how a route's upstream wants its token."""
-    if route.credential == "none":
+    if not route.signed:
         return BEARER
     chosen = route.send or config.each_credential[route.credential].send
     send = BEARER if chosen is None else Send(chosen.header, chosen.scheme, chosen.cookie)

@@ -23,7 +23,7 @@ from reauth_proxy.forward.plan import Plan
 from reauth_proxy.forward.receiving import receive
 from reauth_proxy.forward.relay import CutOff, relay, whole
 from reauth_proxy.forward.replay import parked, replace
-from reauth_proxy.forward.request import judge, plainly
+from reauth_proxy.forward.request import bring_own, judge, plainly
 from reauth_proxy.forward.sending import BEARER
 from reauth_proxy.forward.spool import Spool
 from reauth_proxy.forward.tunnel import Tunnels
@@ -260,6 +260,8 @@ class Forwarder:
             plainly(exchange)
         if route.send is not BEARER:
             exchange.tail, exchange.cookies = route.send.without_client_s(exchange.tail)
+        if route.passes:
+            bring_own(exchange)
         exchange.route, exchange.where = route, route.name
 
     def _stays_open(self, exchange: Exchange) -> bool:

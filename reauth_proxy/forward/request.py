@@ -76,6 +76,15 @@ def plainly(exchange: Exchange) -> None:
     exchange.tail = b"\r\n".join(asked(exchange.tail.split(b"\r\n")))
 
 
+def bring_own(exchange: Exchange) -> None:
+    """Pass the client's own Authorization on, unless it is the client token of the guard."""
+    found = exchange.found.credentials or []
+    if exchange.plan.guard.client_token is not None and not any(name == b"reauth-client-token" for name, _ in found):
+        return  # It was let in by what stands there.
+    own = [b"Authorization: " + value for name, value in found if name == b"authorization"]
+    exchange.tail = b"\r\n".join([exchange.tail, *own])
+
+
 def head(exchange: Exchange, token: AccessToken | None, *, expect: bool = False) -> bytes:
     """Return the request's header section for one try."""
     route = exchange.route

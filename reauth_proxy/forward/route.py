@@ -44,6 +44,7 @@ class Route:
         login: the one that a request on this route is.
         patience: how much is asked for where this route rejects tokens.
         send: how its upstream wants the token.
+        passes: the client's own Authorization goes upstream.
         expect_timeout: seconds that content waits for the upstream's 100 Continue (RFC 9110 section 10.1.1).
     """
 
@@ -62,6 +63,7 @@ class Route:
     login: Login | None = None
     patience: Patience = field(default_factory=Patience)
     send: Send = BEARER
+    passes: bool = False
     #: What never changes in a request's head.
     constant: bytes = field(init=False)
     #: The line that brings the newest token; identity is cheaper to compare than a hash.

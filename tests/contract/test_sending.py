@@ -12,6 +12,8 @@ from tests.fakes.daemon import running_daemon
 from tests.fakes.upstream import Behaviour, Exchange, FakeUpstream
 
 PATH = "/public/mine"
+#: The client token.
+TOKEN = "CANARY-" + "0123456789abcdef" * 2
 
 
 def wants(authorization: FakeAuthorizationServer, name: str, before: str) -> Behaviour:
@@ -68,6 +70,42 @@ async def test_a_route_may_want_it_in_another_way(
     mine, theirs = upstream.requests
     assert mine.values("authorization") == []
     assert theirs.values("x-auth-token") == ["theirs"], "it says nothing there that only we may say"
+
+
+@pytest.mark.parametrize(
+    ("fields", "passed"),
+    [
+        ([("Authorization", "Basic mine")], []),
+        ([("Authorization", "Basic mine"), ("Reauth-Client-Token", TOKEN)], ["Basic mine"]),
+        ([("Authorization", f"Bearer {TOKEN}")], []),
+        ([("Reauth-Client-Token", TOKEN)], []),
+    ],
+)
+async def test_a_client_s_own_authorization_passes_but_never_the_client_token(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream, fields: list[tuple[str, str]], passed: list[str]
+) -> None:
+    routes = [{"path": "/", "upstream": upstream.url, "credential": "client"}]
+    access = {"client_token": TOKEN}
+    async with running_daemon(authorization, upstream, upstream=None, routes=routes, access=access) as daemon:
+        answer = await fetch(daemon.url, "/public", fields=fields)
+    seen = [request.values("authorization") for request in upstream.requests]
+    assert (answer.status, seen) in [(200, [passed]), (401, [])]
+    assert not any(TOKEN in value for request in upstream.requests for _, value in request.fields)
+    assert authorization.count == 0
+
+
+async def test_without_a_client_token_a_client_brings_what_it_likes(
+    authorization: FakeAuthorizationServer, upstream: FakeUpstream
+) -> None:
+    routes = [{"path": "/", "upstream": upstream.url, "credential": "client"}]
+    async with running_daemon(authorization, upstream, upstream=None, routes=routes) as daemon:
+        for fields in ([("Authorization", "Basic mine")], [("authorization", "Bearer mine")], []):
+            answer = await fetch(daemon.url, "/public", fields=fields)
+            assert answer.status == 200
+        assert (await fetch(daemon.url, "/private", fields=[("Authorization", "Bearer mine")])).status == 401
+    values = [request.values("authorization") for request in upstream.requests]
+    assert values == [["Basic mine"], ["Bearer mine"], [], ["Bearer mine"]]
+    assert authorization.count == 0, "a 401 there is none of ours"
 
 
 async def test_nobody_brings_a_token_of_his_own_while_there_is_no_session(
