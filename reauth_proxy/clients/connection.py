@@ -15,7 +15,7 @@ import structlog
 
 from reauth_proxy.clients.limits import READ_BUFFER, Limits
 from reauth_proxy.clients.pace import Trickle
-from reauth_proxy.clients.writing import CLOSED, LINGER, LINGERING, OPEN, ClientGone, Sent, Writing
+from reauth_proxy.clients.writing import CLOSED, LINGER, LINGERING, OPEN, Answer, ClientGone, Sent, Writing
 from reauth_proxy.errors import BadRequest, ClientDenied, FieldsTooLarge, Refusal, RequestTimeout
 from reauth_proxy.guard.peers import is_stranger
 from reauth_proxy.http1 import problems
@@ -28,9 +28,6 @@ log = structlog.get_logger(__name__)
 #: Bytes behind a request that is being answered, beyond which no more are read until it is.
 MOST_HELD: Final = 64 * 1024
 
-#: What becomes of a request: it was answered; a coroutine answers it; or somebody will call `answered` or `go_on`, and
-#: this is called if the client leaves before.
-Answer = Sent | Coroutine[None, None, Sent] | Callable[[], None]
 Handler = Callable[["Request", "ClientConnection"], Answer]
 
 
@@ -48,7 +45,6 @@ class ClientConnection(Writing, asyncio.Protocol):
 
     __slots__ = (
         "_body",
-        "_cancel",
         "_connections",
         "_discarding",
         "_ended",
@@ -86,7 +82,6 @@ class ClientConnection(Writing, asyncio.Protocol):
         self._request: Request | None = None  # that is being answered
         self._requests = 0
         self._fresh: Request | None = None  # that nobody answers yet
-        self._cancel: Callable[[], object] | None = None  # for whoever answers, if the client leaves
         self._held = b""  # what has come behind the request that is being answered
         self._held_back = False  # so much that nothing is read
         self._ended = False  # nothing that comes is taken any more
@@ -233,7 +228,8 @@ class ClientConnection(Writing, asyncio.Protocol):
 
     def answered(self, sent: Sent) -> None:
         """The request was answered: go on as that says."""
-        self.holding, self._cancel = False, None
+        self.holding = False
+        self._rest()
         if self.transport is None:
             return
         if sent is not OPEN or self._ended or not self._body.complete:
@@ -281,22 +277,7 @@ class ClientConnection(Writing, asyncio.Protocol):
             return
         self._end(until_closed=True)
 
-    def _leave(self) -> None:
-        cancel, self._cancel = self._cancel, None
-        if cancel is not None:
-            cancel()
-
-    def end(self) -> None:
-        """End, whatever is under way."""
-        self._leave()
-        self.close()
-
     # -- the sweep ----------------------------------------------------------------------------------------------
-
-    @property
-    def busy(self) -> bool:
-        """Whether somebody answers a request."""
-        return self._cancel is not None
 
     @property
     def idle(self) -> bool:

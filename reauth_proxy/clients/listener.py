@@ -27,8 +27,6 @@ DRAIN_SWEEP: Final = 0.1
 #: Seconds that a connection has to be idle while draining before it is closed: its next request may be on its way.
 IDLE_GRACE: Final = 0.5
 DRAIN_BATCH: Final = 64
-#: Seconds between two looks at connections with a request while shutting down.
-BUSY_SWEEP: Final = 0.01
 
 
 class OverLimitConnection(asyncio.Protocol):
@@ -139,9 +137,9 @@ class Listener:
         self._sweeper.cancel()
         for surplus in list(self.surplus):
             surplus.close()
-        for _ in range(round(timeout / BUSY_SWEEP)):
-            if not any(connection.busy for connection in self._connections):
-                break
-            await asyncio.sleep(BUSY_SWEEP)
+        if busy := [asyncio.ensure_future(connection.over()) for connection in self._connections]:
+            _, unfinished = await asyncio.wait(busy, timeout=timeout)
+            for waiting in unfinished:
+                waiting.cancel()
         for connection in list(self._connections):
             connection.end()

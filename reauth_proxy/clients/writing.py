@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from enum import Enum
 from typing import Final
 
@@ -36,6 +37,11 @@ CLOSED: Final = Sent.CLOSED
 LINGERING: Final = Sent.LINGERING
 
 
+#: What becomes of a request: it was answered; a coroutine answers it; or somebody will call `answered` or `go_on`, and
+#: this is called if the client leaves before.
+Answer = Sent | Coroutine[None, None, Sent] | Callable[[], None]
+
+
 class ClientGone(ConnectionError):
     """The client closed its connection; there is nobody to answer."""
 
@@ -49,15 +55,16 @@ class Writing:
         feeder: whose content is written as it comes; it is held while the client takes no more.
     """
 
-    __slots__ = ("_drained", "_loop", "_outbox", "_posted", "_stall", "feeder", "transport", "writing_paused")
+    __slots__ = ("_cancel", "_drained", "_loop", "_outbox", "_over", "_stall", "feeder", "transport", "writing_paused")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._drained: asyncio.Future[None] | None = None  # the one writer that waits
+        self._cancel: Callable[[], object] | None = None  # for whoever answers, if the client leaves
+        self._over: asyncio.Future[None] | None = None  # for whoever ends the connection
         self._stall: Stall | None = None
         self.feeder: Body | None = None
         self._outbox: Outbox | None = None  # the last one that was given something
-        self._posted = 0  # in which turn that was
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
 
@@ -79,10 +86,7 @@ class Writing:
     def write(self, data: bytes) -> None:
         """Write to the client. Raises ClientGone if it has left."""
         self.settle()
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ClientGone("the client closed its connection")
-        transport.write(data)
+        self._reachable().write(data)
 
     def write_both(self, head: bytes, content: bytes) -> None:
         """Write to the client, and copy no long content for that. Raises ClientGone if it has left."""
@@ -92,24 +96,20 @@ class Writing:
             self.write(head)
             self.write(content)
 
-    def post(self, data: bytes, outbox: Outbox) -> Sent:
-        """Have an answer written at the end of this turn; the connection stays open. Raises ClientGone."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
+    def post(self, data: bytes, outbox: Outbox) -> None:
+        """Have an answer written at the end of this turn. Raises ClientGone if the client has left."""
+        outbox.write(self._reachable(), data)
+        self._outbox = outbox
+
+    def _reachable(self) -> asyncio.Transport:
+        if self.transport is None or self.transport.is_closing():
             raise ClientGone("the client closed its connection")
-        outbox.write(transport, data)
-        self._outbox, self._posted = outbox, outbox.turn
-        return OPEN
+        return self.transport
 
     def settle(self) -> None:
         """Have what was posted written now."""
-        if self._outbox is not None and self._outbox.turn == self._posted:
+        if self._outbox is not None and self._outbox.holds(self.transport):
             self._outbox.flush()
-
-    def end_with(self, data: bytes) -> Sent:
-        """Write the last answer. Raises ClientGone."""
-        self.write(data)
-        return CLOSED
 
     async def drain(self) -> None:
         """Wait until the client takes more; a client that takes nothing is cut by :meth:`cut_if_stalled`."""
@@ -133,6 +133,28 @@ class Writing:
         self.settle()
         if self.transport is not None:
             self.transport.abort()
+
+    def _rest(self) -> Callable[[], object] | None:
+        """Nobody answers a request any more; return what had to be called if the client left."""
+        cancel, self._cancel = self._cancel, None
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+        return cancel
+
+    def _leave(self) -> None:
+        if (cancel := self._rest()) is not None:
+            cancel()
+
+    async def over(self) -> None:
+        """Return once nobody answers a request, or the client has left."""
+        if self._cancel is not None:
+            self._over = self._loop.create_future()
+            await self._over
+
+    def end(self) -> None:
+        """End, whatever is under way."""
+        self._leave()
+        self.close()
 
     def cut_if_stalled(self, now: float, limit: float) -> None:
         """Close if the client took nothing of what waits for `limit` seconds. `now` is the loop's time."""

@@ -48,7 +48,9 @@ def send_now(exchange: Exchange, spool: Spool, outbox: Outbox, receiver: Callabl
     if isinstance(content, Streamed):
         return False
     method = exchange.method
-    data = head(exchange, token) + content.wire
+    if not route.pool.idle:
+        return False
+    data = head(exchange, token) + content.wire  # First: whatever is wrong with it must not cost a connection.
     connection = upstream.take(route.pool, method)
     if connection is None:
         return False
@@ -68,7 +70,7 @@ async def send(exchange: Exchange) -> Response:
     if isinstance(content, Kept):
         return await upstream.exchange(
             route.pool,
-            head(exchange, token) + content.wire,
+            lambda: head(exchange, token) + content.wire,
             exchange.method,
             route.response_timeout,
             websocket=exchange.websocket,

@@ -13,8 +13,8 @@ from functools import partial
 
 import structlog
 
-from reauth_proxy.clients.connection import Answer, ClientConnection
-from reauth_proxy.clients.writing import CLOSED, LINGERING, OPEN, ClientGone, Sent
+from reauth_proxy.clients.connection import ClientConnection
+from reauth_proxy.clients.writing import CLOSED, LINGERING, OPEN, Answer, ClientGone, Sent
 from reauth_proxy.errors import InternalError, NoRoute, Refusal
 from reauth_proxy.forward.attempt import is_long, send, send_now
 from reauth_proxy.forward.exchange import ANSWERED, ENDED, AccessLog, Exchange, Observer
@@ -155,7 +155,11 @@ class Forwarder:
             exchange.outcome = "forwarded"
             lines = self._answer_lines(exchange, response, [])
             data, keep_alive = whole(exchange, response, lines, keep_alive=self._stays_open(exchange))
-            sent = client.post(data, self._outbox) if keep_alive else client.end_with(data)
+            if keep_alive:
+                client.post(data, self._outbox)
+            else:
+                client.write(data)
+            sent = OPEN if keep_alive else CLOSED
         except Exception as error:
             sent = self._give_up(exchange, error)
         try:

@@ -12,31 +12,30 @@ import asyncio
 class Outbox:
     """Holds messages until all that came in this turn was read.
 
-    Whoever wants to do something else with a transport before asks whether :attr:`turn` is still the one in which it
-    had something written, and calls :meth:`flush` then.
-
-    Attributes:
-        turn: counts.
+    Whoever wants to do something else with a transport before asks whether it :meth:`holds` something for it, and calls
+    :meth:`flush` then.
     """
 
-    __slots__ = ("_loop", "_pending", "turn")
+    __slots__ = ("_loop", "_pending")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.turn = 1
-        self._pending: list[tuple[asyncio.Transport, bytes]] = []
+        self._pending: dict[asyncio.Transport, bytes] = {}
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         """Have `data` written at the end of this turn."""
         if not self._pending:
             self._loop.call_soon(self.flush)
-        self._pending.append((transport, data))
+        self._pending[transport] = self._pending.get(transport, b"") + data
+
+    def holds(self, transport: asyncio.Transport | None) -> bool:
+        """Tell whether something waits for a transport."""
+        return transport in self._pending
 
     def flush(self) -> None:
         """Write what waits; whoever has left meanwhile gets nothing."""
-        self.turn += 1
-        pending, self._pending = self._pending, []
-        for transport, data in pending:
+        pending, self._pending = self._pending, {}
+        for transport, data in pending.items():
             if not transport.is_closing():
                 try:
                     transport.write(data)

@@ -54,7 +54,6 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         "_on_lost",
         "_orderly",
         "_outbox",
-        "_posted",
         "_receiving",
         "_touched",
         "_waiter",
@@ -88,8 +87,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
         self._on_lost = on_lost  # the pool forgets us
         self._waiter: asyncio.Future[None] | None = None  # the one reader
         self.receiver: Callable[[], None] | None = None
-        self._outbox: Outbox | None = None  # holds the request until the end of a turn
-        self._posted = 0  # of which one
+        self._outbox: Outbox | None = None  # may hold the request until the end of a turn
         self._closing = False
         self.exchanges = 0
         self.idle_since = 0.0
@@ -149,7 +147,6 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
             transport.write(data)
         else:
             outbox.write(transport, data)
-            self._posted = outbox.turn
 
     def write(self, data: bytes) -> None:
         """Send more content."""
@@ -241,7 +238,7 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
     @property
     def _unsent(self) -> bool:
         """Whether the request has not been written yet."""
-        return self._outbox is not None and self._outbox.turn == self._posted
+        return self._outbox is not None and self._outbox.holds(self.transport)
 
     def time_out(self) -> None:
         """The header section did not come in time."""
@@ -335,12 +332,12 @@ class Connection(ResponseMessage, Sending, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        self.transport = None
         if self._receiving and not self.complete and self.body.error is None:
             if self._until_close and exc is None and self._orderly:
                 self.body.finish()  # RFC 9112 section 6.3 rule 8: ends with the connection
             else:
                 self.body.fail(self._broken())
+        self.transport = None
         self._wake()
         self._release_writer()
         self._on_lost(self)

@@ -57,10 +57,14 @@ class Response:
 def take(pool: Pool, method: str) -> Connection | None:
     """Return a kept-alive connection at once; for what must not be sent twice, one that still seems open."""
     while (connection := pool.take()) is not None:
-        if method in IDEMPOTENT or not (connection.silent(SILENCE) and connection.readable()):
+        if _sound(connection, method):
             return connection
         connection.close()
     return None
+
+
+def _sound(connection: Connection, method: str) -> bool:
+    return method in IDEMPOTENT or not (connection.silent(SILENCE) and connection.readable())
 
 
 async def connect(pool: Pool, method: str) -> Connection:
@@ -69,14 +73,14 @@ async def connect(pool: Pool, method: str) -> Connection:
     Raises:
         UpstreamUnreachable, UpstreamTimeout, UpstreamBusy: none could be had.
     """
-    while True:
-        connection = take(pool, method) or await pool.acquire()
+    while (connection := take(pool, method)) is None:
+        connection = await pool.acquire()
         if connection.closed:  # while it was handed over
             continue
-        if method not in IDEMPOTENT and connection.silent(SILENCE) and connection.readable():
-            connection.close()
-            continue
-        return connection
+        if _sound(connection, method):
+            break
+        connection.close()
+    return connection
 
 
 def begin(
@@ -103,7 +107,7 @@ def begin(
 
 async def exchange(
     pool: Pool,
-    data: bytes,
+    request: Callable[[], bytes],
     method: str,
     timeout: float,
     *,
@@ -117,6 +121,7 @@ async def exchange(
     the method allows it (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
 
     Args:
+        request: returns it, when it is to be sent.
         timeout: seconds until the upstream's header section must have arrived.
         websocket: 101 is an answer.
         begun: on which it was sent already.
@@ -128,7 +133,7 @@ async def exchange(
     while True:
         try:
             if connection is not begun:
-                connection.begin(data, head=method == "HEAD", switch=websocket, interim=interim)
+                connection.begin(request(), head=method == "HEAD", switch=websocket, interim=interim)
                 connection.start_clock(timeout)
             await connection.response()
         except ConnectionBroken as broken:

@@ -185,7 +185,8 @@ async def test_who_has_been_idle_for_long_may_have_sent_a_request_when_draining_
 
 
 def answers_at_once(request: Request, connection: ClientConnection) -> Sent:
-    return connection.post(b"ANSWER", Outbox(asyncio.get_running_loop()))
+    connection.post(b"ANSWER", Outbox(asyncio.get_running_loop()))
+    return OPEN
 
 
 @pytest.mark.parametrize("then", [lambda it: it.data_received(b"garbage\r\n\r\n"), ClientConnection.close])

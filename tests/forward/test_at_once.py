@@ -235,7 +235,9 @@ async def test_a_log_that_fails_keeps_no_client_waiting() -> None:
         await head(upstream[0])
         upstream[1].write(EMPTY)
         assert (await head(again)).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert not any(connection.busy for connection in run.front._connections)
+        async with asyncio.timeout(5):
+            for connection in run.front._connections:
+                await connection.over()
 
 
 @pytest.mark.parametrize("request_", [GET, POST])

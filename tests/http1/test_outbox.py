@@ -30,10 +30,12 @@ async def test_messages_go_out_in_order_behind_the_turn_in_which_they_came() -> 
     outbox.write(one, b"c")
     assert sent == []
     await asyncio.sleep(0)
-    assert sent == [("one", b"a"), ("other", b"b"), ("one", b"c")]
+    assert sent == [("one", b"ac"), ("other", b"b")]
     outbox.write(other, b"d")
+    assert (outbox.holds(one), outbox.holds(other)) == (False, True)
     await asyncio.sleep(0)
-    assert sent[3:] == [("other", b"d")]
+    assert sent[2:] == [("other", b"d")]
+    assert not outbox.holds(other)
 
 
 async def test_whoever_has_left_meanwhile_gets_nothing_and_the_others_do() -> None:

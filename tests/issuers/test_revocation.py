@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import parse_qs
 
 import pytest
@@ -78,16 +79,17 @@ async def test_an_endpoint_that_is_not_there_or_says_nothing_holds_nobody() -> N
         "failed", f"cannot connect to 127.0.0.1:{endpoint.port}: connection refused"
     )
 
-    async def silent(writer: object) -> None:
-        import asyncio
+    told = asyncio.Event()
 
-        await asyncio.sleep(0.3)
+    async def silent(writer: object) -> None:
+        await told.wait()
 
     async with raw_endpoint(silent) as endpoint_:
         issuer = OAuth2Endpoint(
             OAuth2Settings("web", url=endpoint_.url, client_auth="none", revocation_url=endpoint_.url)
         )
         assert await revoke(issuer, REFRESH, None, 0.1) == Revocation("failed", "no answer within 0.1 s")
+        told.set()
         await issuer.close()
 
 
