@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ async def test_a_route_may_want_it_in_another_way(
     [
         ([("Authorization", "Basic mine")], []),
         ([("Authorization", "Basic mine"), ("Reauth-Client-Token", TOKEN)], ["Basic mine"]),
-        ([("Authorization", f"Bearer {TOKEN}")], []),
+        ([("Authorization", "Basic " + b64encode(f"x:{TOKEN}".encode()).decode())], []),
         ([("Reauth-Client-Token", TOKEN)], []),
     ],
 )
@@ -89,7 +90,8 @@ async def test_a_client_s_own_authorization_passes_but_never_the_client_token(
     async with running_daemon(authorization, upstream, upstream=None, routes=routes, access=access) as daemon:
         answer = await fetch(daemon.url, "/public", fields=fields)
     seen = [request.values("authorization") for request in upstream.requests]
-    assert (answer.status, seen) in [(200, [passed]), (401, [])]
+    refused = fields == [("Authorization", "Basic mine")]
+    assert (answer.status, seen) == ((401, []) if refused else (200, [passed]))
     assert not any(TOKEN in value for request in upstream.requests for _, value in request.fields)
     assert authorization.count == 0
 

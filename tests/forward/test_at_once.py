@@ -261,3 +261,43 @@ async def test_what_an_upstream_says_before_it_was_asked_is_given_to_nobody(requ
         answers.write(EMPTY)
         assert b"Content-Length: 0\r\n" in await head(reader)
         assert await outcome(run) == ("forwarded", 200)
+
+
+async def test_what_follows_counted_content_is_given_to_nobody_and_ends_the_connection() -> None:
+    async with warm() as (run, (reader, writer), (sees, answers)):
+        writer.write(GET)
+        await head(sees)
+        answers.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        await head(reader)
+        assert await reader.readexactly(2) == b"ab"
+        answers.write(b"cdHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nodd")
+        assert await reader.readexactly(2) == b"cd"
+        assert await sees.read() == b""
+        assert await outcome(run) == ("forwarded", 200)
+
+
+async def test_the_listener_waits_for_a_request_that_is_under_way_before_it_ends() -> None:
+    async with warm() as (run, (reader, writer), (sees, answers)):
+        writer.write(GET)
+        await head(sees)
+        ending = asyncio.create_task(run.front.shutdown(5))
+        await asyncio.sleep(0)
+        answers.write(EMPTY)
+        assert (await head(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
+        await ending
+        assert await reader.read() == b""
+        assert await outcome(run) == ("forwarded", 200)
+
+
+async def test_while_a_client_takes_nothing_no_further_request_of_its_is_taken() -> None:
+    async with warm() as (run, (reader, writer), (sees, answers)):
+        (client,) = run.front._connections
+        client.pause_writing()  # As a posted answer before it leads to.
+        writer.write(GET)
+        await head(sees)
+        answers.write(EMPTY)
+        await until(lambda: client._drained is not None)
+        assert run.log == [], "a task waits until the client takes more"
+        client.resume_writing()
+        assert (await head(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert await outcome(run) == ("forwarded", 200)
