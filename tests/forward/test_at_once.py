@@ -272,7 +272,8 @@ async def test_what_follows_counted_content_is_given_to_nobody_and_ends_the_conn
         assert await reader.readexactly(2) == b"ab"
         answers.write(b"cdHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nodd")
         assert await reader.readexactly(2) == b"cd"
-        assert await sees.read() == b""
+        async with asyncio.timeout(5):  # Not because it was idle.
+            assert await sees.read() == b""
         assert await outcome(run) == ("forwarded", 200)
 
 
@@ -281,7 +282,9 @@ async def test_the_listener_waits_for_a_request_that_is_under_way_before_it_ends
         writer.write(GET)
         await head(sees)
         ending = asyncio.create_task(run.front.shutdown(5))
-        await asyncio.sleep(0)
+        for _ in range(20):  # turns of the loop
+            await asyncio.sleep(0)
+        assert not ending.done()
         answers.write(EMPTY)
         assert (await head(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
         await ending
